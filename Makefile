@@ -1,0 +1,42 @@
+# make demo   train, evaluate and film a continual PPO agent on Slippery Ant (minutes)
+# make test   all tests                       make check   formatter, linter, type checker
+# make bench  speed, as ratios                make learn   the learning curves of the README (an hour)
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check format bench learn
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+demo: $(INSTALLED)
+	rm -rf runs/demo
+	$(BIN)/python train.py --protocol quick --algo cppo-l2 --output runs/demo
+	$(BIN)/python evaluate.py runs/demo --json runs/demo/evaluation.json --video videos/demo.mp4 --video-steps 300
+	@echo
+	@echo "Trained a continual PPO agent on Slippery Ant and evaluated it at every friction it met (table above)."
+	@echo "The film: videos/demo.mp4    The run: runs/demo    The figures: runs/demo/evaluation.json"
+	@echo "The curves: $(BIN)/tensorboard --logdir runs/demo"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses 2 --quiet
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench
+
+learn: $(INSTALLED)
+	$(BIN)/python train.py --env FastAnt-v0 --algo ppo --total-timesteps 2000000 --output runs/learn-ppo & \
+	$(BIN)/python train.py --env FastAnt-v0 --algo cppo-l2 --total-timesteps 2000000 --output runs/learn-cppo-l2 & wait
