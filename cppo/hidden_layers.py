@@ -1,0 +1,181 @@
+"""Which weights feed a hidden unit, and which read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS_WITH_UNITS = (nn.Linear, *CONVOLUTIONS)
+
+UnitModule = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+"""A module whose outputs (channels) are units."""
+
+
+class UnitWeights(NamedTuple):
+    """The part of one parameter that belongs to the units of one hidden layer.
+
+    :param module: the module that owns the parameter
+    :param name: the parameter's name in that module
+    :param n_units: number of hidden units
+    :param axis: the axis along which the units lie: 0 for weights that feed units, 1 for weights that read them
+    :param start: the first index along that axis
+    :param block: how many consecutive indices belong to each unit (more than one behind a flattened feature map)
+    """
+
+    module: UnitModule
+    name: str
+    n_units: int
+    axis: int
+    start: int = 0
+    block: int = 1
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The parameter as a whole."""
+        return getattr(self.module, self.name)
+
+    def view(self, tensor: Tensor | None = None) -> Tensor:
+        """Look at the parameter, or at a tensor of its shape (a gradient, a moment), unit by unit.
+
+        :return: a view whose axis ``self.axis`` has length n_units: (n_units, fan in, ...) for weights that feed
+            units, (fan out, n_units, ...) for weights that read them
+        """
+        tensor = self.parameter.detach() if tensor is None else tensor
+        if self.n_units * self.block != tensor.shape[self.axis]:
+            tensor = tensor.narrow(self.axis, self.start, self.n_units * self.block)
+        return tensor if self.block == 1 else tensor.unflatten(self.axis, (self.n_units, self.block))
+
+    def magnitude(self) -> Tensor:
+        """Mean absolute weight of each unit, shape (n_units,)."""
+        weights = self.view().abs()
+        return weights.mean(dim=[axis for axis in range(weights.ndim) if axis != self.axis])
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenLayer:
+    """One layer of hidden units: the module that computes them and the modules that read them.
+
+    Example::
+
+        net = nn.Sequential(nn.Linear(7, 12), nn.ReLU(), nn.Linear(12, 3))
+        HiddenLayer(incoming=net[0], outgoing=[net[2]], activation=net[1])
+
+    :param incoming: the ``nn.Linear`` or convolution whose outputs (channels) are the units
+    :param outgoing: every module that reads the units
+    :param activation: the activation between them, a module or a function; None for linear units.
+        It sets the gain of the initializers that have one.
+    :param columns: for each reader (first input index, indices per unit); by default it reads nothing but these units
+    :param name: how messages and logs call this layer
+    :raises TypeError: for modules that are neither linear nor a convolution
+    :raises ValueError: if a reader has no such inputs
+    """
+
+    incoming: UnitModule
+    outgoing: Sequence[UnitModule]
+    activation: nn.Module | Callable[[Tensor], Tensor] | None = None
+    columns: Sequence[tuple[int, int]] = ()
+    name: str = "hidden layer"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "outgoing", tuple(self.outgoing))
+        if not self.outgoing:
+            raise ValueError(f"{self.name}: no module reads its units, so there is no outgoing weight to replace")
+        for module in (self.incoming, *self.outgoing):
+            _check_module(self.name, module)
+        columns = tuple(self.columns) or tuple(self._whole_input(reader) for reader in self.outgoing)
+        object.__setattr__(self, "columns", columns)
+        if len(columns) != len(self.outgoing):
+            raise ValueError(f"{self.name}: {len(columns)} columns for {len(self.outgoing)} readers")
+        for reader, (start, block) in zip(self.outgoing, columns, strict=True):
+            if block < 1 or start < 0 or start + self.n_units * block > n_inputs(reader):
+                raise ValueError(
+                    f"{self.name}: its {self.n_units} units don't fit the {n_inputs(reader)} inputs of {reader} "
+                    f"from {start} on with {block} inputs per unit"
+                )
+
+    def _whole_input(self, reader: UnitModule) -> tuple[int, int]:
+        """The columns of a reader that reads nothing but these units."""
+        block, rest = divmod(n_inputs(reader), self.n_units)
+        if rest:
+            raise ValueError(
+                f"{self.name}: the {n_inputs(reader)} inputs of {reader} are no multiple of its {self.n_units} units; "
+                "pass columns=[(first input, inputs per unit), ...]"
+            )
+        return 0, block
+
+    @property
+    def n_units(self) -> int:
+        """Number of hidden units."""
+        return self.incoming.weight.shape[0]
+
+    @property
+    def incoming_weights(self) -> UnitWeights:
+        """The weights that feed the units."""
+        return UnitWeights(self.incoming, "weight", self.n_units, axis=0)
+
+    @property
+    def incoming_bias(self) -> UnitWeights | None:
+        """The units' biases, if they have any."""
+        return None if self.incoming.bias is None else UnitWeights(self.incoming, "bias", self.n_units, axis=0)
+
+    @property
+    def outgoing_weights(self) -> list[UnitWeights]:
+        """The weights that read the units, one entry a reader."""
+        return [
+            UnitWeights(reader, "weight", self.n_units, 1, start, block)
+            for reader, (start, block) in zip(self.outgoing, self.columns, strict=True)
+        ]
+
+    def parts(self) -> Iterator[UnitWeights]:
+        """Every weight that belongs to the units, incoming ones first."""
+        yield self.incoming_weights
+        if self.incoming_bias is not None:
+            yield self.incoming_bias
+        yield from self.outgoing_weights
+
+    def features(self, reader_input: Tensor) -> Tensor:
+        """Take the units' features out of what the first reader was given.
+
+        :return: shape (samples, n_units); positions of a feature map count as samples
+        """
+        reader, (start, block) = self.outgoing[0], self.columns[0]
+        axis = reader_input.ndim - 1 if isinstance(reader, nn.Linear) else 1
+        if block == 1 and axis == 1 and reader_input.ndim == 2 and reader_input.shape[1] == self.n_units:
+            return reader_input
+        units = reader_input.narrow(axis, start, self.n_units * block).unflatten(axis, (self.n_units, block))
+        return units.movedim(axis, -1).reshape(-1, self.n_units)
+
+    def __repr__(self) -> str:
+        return f"HiddenLayer({self.name}: {self.n_units} units, {len(self.outgoing)} readers)"
+
+
+def n_inputs(reader: UnitModule) -> int:
+    """Number of inputs (features or channels) of a linear layer or a convolution."""
+    return reader.weight.shape[1]
+
+
+def _check_module(name: str, module: nn.Module) -> None:
+    if not isinstance(module, LAYERS_WITH_UNITS):
+        raise TypeError(f"{name}: {type(module).__name__} is neither a linear layer nor a convolution")
+    if isinstance(module, CONVOLUTIONS) and module.groups != 1:
+        raise ValueError(f"{name}: {module} has groups={module.groups}; only groups=1 is supported")
+
+
+def check_distinct(layers: Sequence[HiddenLayer]) -> None:
+    """Refuse layers whose weights overlap.
+
+    :raises ValueError: if a module's units are watched twice or a parameter is shared by two modules of the layers
+    """
+    modules = {module for layer in layers for module in (layer.incoming, *layer.outgoing)}
+    owners: dict[Tensor, UnitModule] = {}
+    for module in modules:
+        if owners.setdefault(module.weight, module) is not module:
+            raise ValueError(f"tied weights: {module} and {owners[module.weight]} share one weight")
+    incoming = [layer.incoming for layer in layers]
+    for layer in layers:
+        if incoming.count(layer.incoming) > 1:
+            raise ValueError(f"{layer.name}: the units of {layer.incoming} are listed twice")

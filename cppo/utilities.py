@@ -1,0 +1,135 @@
+"""How useful a hidden unit is: one function each, registered by name.
+
+A utility takes the ``UnitSignals`` of one layer and returns its units' instantaneous utility, shape (n_units,);
+continual backpropagation keeps a running average of it and replaces the units where that is lowest. Sources:
+Dohare, Sutton & Mahmood, "Continual Backprop", arXiv 2108.06325, and Dohare et al., Nature 632 (2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cppo.hidden_layers import HiddenLayer
+
+
+@dataclass
+class UnitSignals:
+    """What a utility may look at: one layer's features since the last optimizer step, and its weights as they are now.
+
+    :param layer: the layer's record, for its weights
+    :param features: shape (samples, n_units), the features h its first reader was given
+    :param mean_activation_of: returns the bias-corrected running mean f^ of each unit, shape (n_units,)
+    :param feature_gradient: shape (n_units,), the mean over samples of h * dLoss/dh; zeros unless asked for
+    :param generator: the layer's source of randomness
+    """
+
+    layer: HiddenLayer
+    features: Tensor
+    mean_activation_of: Callable[[], Tensor]
+    feature_gradient: Tensor
+    generator: torch.Generator
+
+    @property
+    def mean_activation(self) -> Tensor:
+        """Bias-corrected running mean f^ of each unit's activation, shape (n_units,)."""
+        return self.mean_activation_of()
+
+    @property
+    def mean_magnitude(self) -> Tensor:
+        """Mean |h| of each unit over the samples, shape (n_units,)."""
+        return self.features.abs().mean(dim=0)
+
+    @property
+    def mean_deviation(self) -> Tensor:
+        """Mean |h - f^| of each unit over the samples, shape (n_units,)."""
+        return (self.features - self.mean_activation).abs_().mean(dim=0)
+
+    @property
+    def outgoing_magnitude(self) -> Tensor:
+        """Mean |w_out| of each unit over every weight of every reader, shape (n_units,)."""
+        readers = self.layer.outgoing_weights
+        if len(readers) == 1:
+            return readers[0].magnitude()
+        counts = [reader.view().numel() for reader in readers]
+        totals = [count * reader.magnitude() for count, reader in zip(counts, readers, strict=True)]
+        return torch.stack(totals).sum(dim=0) / sum(counts)
+
+    @property
+    def incoming_magnitude(self) -> Tensor:
+        """Mean |w_in| of each unit, shape (n_units,)."""
+        return self.layer.incoming_weights.magnitude()
+
+
+Utility = Callable[[UnitSignals], Tensor]
+
+UTILITIES: dict[str, Utility] = {}
+"""Every utility that can be asked for by name."""
+
+
+def register_utility(utility: Utility) -> Utility:
+    """Make a utility available under its function's name; use it as a decorator."""
+    UTILITIES[utility.__name__] = utility
+    return utility
+
+
+@register_utility
+def contribution(signals: UnitSignals) -> Tensor:
+    """Mean |h| times mean |w_out| (Nature, equation 1)."""
+    return signals.mean_magnitude * signals.outgoing_magnitude
+
+
+@register_utility
+def mean_corrected_contribution(signals: UnitSignals) -> Tensor:
+    """Mean |h - f^| times mean |w_out|: what the bias could take over doesn't count (arXiv 2108.06325, section 4)."""
+    return signals.mean_deviation * signals.outgoing_magnitude
+
+
+@register_utility
+def adaptable_contribution(signals: UnitSignals) -> Tensor:
+    """Mean-corrected contribution over mean |w_in|: small incoming weights adapt fast (arXiv 2108.06325, section 4)."""
+    return mean_corrected_contribution(signals) / signals.incoming_magnitude
+
+
+@register_utility
+def weight(signals: UnitSignals) -> Tensor:
+    """Mean |w_out|."""
+    return signals.outgoing_magnitude
+
+
+@register_utility
+def activation(signals: UnitSignals) -> Tensor:
+    """Mean |h|."""
+    return signals.mean_magnitude
+
+
+@register_utility
+def random(signals: UnitSignals) -> Tensor:
+    """Uniform random numbers: the ablation in which utility plays no role."""
+    return torch.rand(signals.layer.n_units, generator=signals.generator).to(signals.features)
+
+
+@register_utility
+def gradient(signals: UnitSignals) -> Tensor:
+    """|mean over samples of h * dLoss/dh|: the first-order, global effect on the loss of taking the unit away."""
+    return signals.feature_gradient.abs()
+
+
+gradient.needs_gradient = True  # type: ignore[attr-defined]
+
+
+def find_utility(utility: str | Utility) -> Utility:
+    """Look a utility up by name, or accept a function of ``UnitSignals``.
+
+    A function with an attribute ``needs_gradient = True`` is given ``feature_gradient``.
+
+    :raises ValueError: for a name that isn't registered; the message lists those that are
+    """
+    if callable(utility):
+        return utility
+    if utility not in UTILITIES:
+        raise ValueError(f"utility={utility!r} is unknown; choose one of {', '.join(sorted(UTILITIES))}, or a function")
+    return UTILITIES[utility]

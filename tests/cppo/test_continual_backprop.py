@@ -1,0 +1,358 @@
+"""Generate-and-test: against the reference trace, by hand, and as properties."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cppo import ContinualBackprop, HiddenLayer
+
+GOLDEN = Path(__file__).parent / "golden_contribution.npz"
+
+
+def network(*sizes, activation=nn.ReLU):
+    layers = []
+    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        layers += [nn.Linear(inputs, outputs), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def frozen(net):
+    """An optimizer that changes nothing, so that what changes is generate-and-test's."""
+    return torch.optim.SGD(net.parameters(), lr=0.0)
+
+
+def step(net, optimizer, inputs):
+    optimizer.zero_grad()
+    net(inputs).square().mean().backward()
+    optimizer.step()
+
+
+def test_the_trace_of_the_reference_code_is_matched():
+    """Features, ranks, ages and replaced units of the reference code; its ages are those before the replacement."""
+    trace = np.load(GOLDEN)
+    net = network(7, 12, 10, 3)
+    optimizer = frozen(net)
+    cbp = ContinualBackprop(
+        net,
+        optimizer,
+        replacement_rate=float(trace["replacement_rate"]),
+        maturity_threshold=int(trace["maturity_threshold"]),
+        decay_rate=float(trace["decay_rate"]),
+    )
+    total = 0
+    for t, x in enumerate(trace["x"]):
+        for number, linear in enumerate((net[0], net[2], net[4]), start=1):
+            linear.weight.data = torch.tensor(trace[f"w{number}"][t])
+            linear.bias.data = torch.tensor(trace[f"b{number}"][t])
+        step(net, optimizer, torch.tensor(x))
+        for number, layer in enumerate(cbp.layers, start=1):
+            expected = trace[f"mask{number}"][t].nonzero()[0]
+            total += len(expected)
+            assert sorted(layer.replaced.tolist()) == expected.tolist()
+            ages = trace[f"age{number}"][t].copy()
+            ages[expected] = 0
+            assert layer.age.tolist() == ages.tolist()
+            np.testing.assert_allclose(layer.utility, trace[f"util{number}"][t], atol=1e-5)
+    assert cbp.total_replaced == total > 20
+
+
+def test_the_first_steps_by_hand():
+    """One linear unit a layer's worth of numbers: h = 2 then 4, w_out = 3, decay .5, contribution = |h| * |w_out|."""
+    net = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Linear(2, 1))
+    net[0].weight.data = torch.tensor([[1.0], [0.5]])
+    net[1].weight.data = torch.tensor([[3.0, -1.0]])
+    optimizer = frozen(net)
+    layer = ContinualBackprop(net, optimizer, replacement_rate=0, decay_rate=0.5).layers[0]
+    step(net, optimizer, torch.tensor([[1.0], [3.0]]))
+    assert layer.mean_activation.tolist() == [2.0, 1.0]  # (1 + 3) / 2, half of it; the first average is the first value
+    assert layer.utility.tolist() == [6.0, 1.0]
+    step(net, optimizer, torch.tensor([[4.0]]))
+    assert layer.mean_activation.tolist() == pytest.approx([10 / 3, 5 / 3])  # (.5 * .5 * 2 + .5 * 4) / (1 - .25)
+    assert layer.utility.tolist() == pytest.approx([10.0, 5 / 3])
+    assert layer.age.tolist() == [2, 2]
+
+
+@given(
+    sizes=st.lists(st.integers(2, 9), min_size=1, max_size=3),
+    rate=st.floats(0.0, 0.2),
+    maturity=st.integers(0, 12),
+    batches=st.lists(st.integers(1, 5), min_size=1, max_size=40),
+    utility=st.sampled_from(["contribution", "adaptable_contribution", "random", "gradient", "weight"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_counts_ages_and_weights(sizes, rate, maturity, batches, utility):
+    """Replaced so far = floor of the accumulated shares; ages count steps; new units are silent, all weights finite."""
+    net = network(3, *sizes, 2, activation=nn.Tanh)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    cbp = ContinualBackprop(net, optimizer, rate, maturity, utility=utility, seed=0)
+    shares = np.zeros(len(sizes))
+    for batch in batches:
+        ages = [layer.age.clone() for layer in cbp.layers]
+        step(net, optimizer, torch.randn(batch, 3))
+        for number, layer in enumerate(cbp.layers):
+            grown = ages[number] + 1
+            shares[number] += rate * int((grown > maturity).sum())
+            assert layer.total_replaced == pytest.approx(np.floor(shares[number] + 1e-9), abs=1e-9) or (
+                abs(shares[number] - round(shares[number])) < 1e-9
+            )
+            assert (grown[layer.replaced] > maturity).all()
+            grown[layer.replaced] = 0
+            assert torch.equal(layer.age, grown)
+            for part in layer.record.outgoing_weights:
+                assert not part.view().index_select(1, layer.replaced).any()
+    assert all(parameter.isfinite().all() for parameter in net.parameters())
+
+
+def test_the_least_useful_mature_units_go():
+    net = network(3, 6, 2)
+    net[0].weight.data = torch.full((6, 3), 0.1)
+    net[0].bias.data = torch.ones(6)
+    net[2].weight.data = torch.tensor([[5.0, 1.0, 4.0, 2.0, 6.0, 3.0]]).repeat(2, 1)
+    optimizer = frozen(net)
+    cbp = ContinualBackprop(net, optimizer, replacement_rate=0.4, maturity_threshold=2)
+    for _ in range(2):
+        step(net, optimizer, torch.ones(4, 3))
+        assert cbp.total_replaced == 0
+    step(net, optimizer, torch.ones(4, 3))  # age 3 > 2: six units are mature, floor(.4 * 6) = 2 go
+    assert sorted(cbp.layers[0].replaced.tolist()) == [1, 3]
+    assert cbp.layers[0].age.tolist() == [3, 0, 3, 0, 3, 3]
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+def test_replacing_constant_units_changes_no_output(activation):
+    """Their mean contribution moves to the biases; in two neighbouring layers at once."""
+    net = network(4, 8, 6, 3, activation=activation)
+    net[0].weight.data[:4] = 0.0  # the constant ones; all others get outgoing weights that make them useful
+    net[2].weight.data[:2] = 0.0
+    net[2].weight.data[2:, 4:] += 10.0
+    net[4].weight.data[:, 2:] += 10.0
+    net[2].weight.data[2:, :4] *= 0.01
+    net[4].weight.data[:, :2] *= 0.01
+    net[0].bias.data = net[0].bias.data.abs() + 0.5
+    net[2].bias.data = net[2].bias.data.abs() + 0.5
+    optimizer = frozen(net)
+    cbp = ContinualBackprop(net, optimizer, replacement_rate=0.26, maturity_threshold=3)
+    inputs = torch.randn(64, 4)
+    before = net(inputs).detach()
+    for _ in range(4):
+        step(net, optimizer, inputs)
+    assert [layer.total_replaced for layer in cbp.layers] == [2, 1]
+    assert all(layer.replaced.max() < limit for layer, limit in zip(cbp.layers, (4, 2), strict=True))
+    torch.testing.assert_close(net(inputs), before, atol=1e-5, rtol=1e-5)
+
+
+def test_the_bias_takes_over_the_running_mean():
+    """A reader's bias grows by w_out * f^ = .5 * mean(h), and stays without bias transfer."""
+    for transfer, expected in ((True, 1.0 + 0.5 * 3.0), (False, 1.0)):
+        net = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+        net[0].weight.data, net[0].bias.data = torch.tensor([[1.0]]), torch.tensor([0.0])
+        net[1].weight.data, net[1].bias.data = torch.tensor([[0.5]]), torch.tensor([1.0])
+        optimizer = frozen(net)
+        ContinualBackprop(net, optimizer, replacement_rate=1.0, maturity_threshold=0, bias_transfer=transfer)
+        step(net, optimizer, torch.tensor([[2.0], [4.0]]))
+        assert net[1].bias.item() == pytest.approx(expected)
+        assert net[1].weight.item() == 0.0
+
+
+def test_all_layers_choose_before_any_is_changed():
+    """Neighbours replace their units in one step; a new unit's outgoing weights end at zero whichever way they meet."""
+    net = network(3, 5, 4, 2)
+    optimizer = frozen(net)
+    cbp = ContinualBackprop(net, optimizer, replacement_rate=0.5, maturity_threshold=1, initializer="torch_default")
+    for _ in range(2):
+        step(net, optimizer, torch.randn(16, 3))
+    first, second = cbp.layers
+    assert len(first.replaced) and len(second.replaced)
+    assert not net[2].weight[:, first.replaced].any()
+    assert net[2].weight[second.replaced][:, [u for u in range(5) if u not in first.replaced]].all()
+
+
+def test_evaluation_and_passes_without_gradient_do_not_count():
+    net = network(3, 6, 2)
+    optimizer = frozen(net)
+    layer = ContinualBackprop(net, optimizer, replacement_rate=0).layers[0]
+    inputs = torch.randn(8, 3)
+    step(net, optimizer, inputs)
+    expected = layer.mean_activation.clone()
+    with torch.no_grad():
+        net(inputs + 100)
+    net.eval()
+    net(inputs - 100)
+    net.train()
+    step(net, optimizer, inputs)
+    torch.testing.assert_close(layer.mean_activation, expected)
+
+
+def test_all_passes_since_the_last_step_count_whatever_their_size():
+    net = network(3, 6, 2, activation=nn.Tanh)
+    optimizer = frozen(net)
+    layer = ContinualBackprop(net, optimizer, replacement_rate=0).layers[0]
+    inputs = torch.randn(9, 3)
+    net(inputs[:2]).sum().backward()
+    net(inputs[2:]).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(layer.mean_activation, torch.tanh(net[0](inputs)).mean(dim=0))
+
+
+def test_a_step_without_a_training_pass_leaves_a_layer_as_it_is():
+    net = network(3, 6, 2)
+    optimizer = frozen(net)
+    layer = ContinualBackprop(net, optimizer, replacement_rate=1.0, maturity_threshold=0).layers[0]
+    optimizer.step()
+    assert (layer.age.max(), layer.total_replaced) == (0, 0)
+
+
+def test_rate_zero_changes_nothing():
+    results = []
+    for watched in (True, False):
+        torch.manual_seed(1)
+        net = network(3, 16, 16, 2, activation=nn.Tanh)
+        optimizer = torch.optim.Adam(net.parameters())
+        if watched:
+            ContinualBackprop(net, optimizer, replacement_rate=0.0, maturity_threshold=0)
+        for _ in range(20):
+            step(net, optimizer, torch.randn(8, 3))
+        results.append([*net.parameters(), torch.get_rng_state()])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_gradient_utility_is_the_first_order_effect_of_a_unit():
+    """For a linear output and loss = sum of outputs / n, taking a unit away changes the loss by mean(h) * w_out."""
+    net = network(3, 6, 1, activation=nn.Tanh)
+    optimizer = frozen(net)
+    layer = ContinualBackprop(net, optimizer, replacement_rate=0, utility="gradient").layers[0]
+    inputs = torch.randn(32, 3)
+    net(inputs).sum().backward()
+    optimizer.step()
+    features = torch.tanh(net[0](inputs))
+    without = torch.stack([-(net[2].weight[0, unit] * features[:, unit]).mean() for unit in range(6)])
+    torch.testing.assert_close(layer.utility, without.abs(), atol=1e-6, rtol=1e-4)
+
+
+def test_a_utility_and_an_initializer_of_ones_own():
+    net = network(3, 4, 2)
+    optimizer = frozen(net)
+    ContinualBackprop(
+        net,
+        optimizer,
+        replacement_rate=0.25,
+        maturity_threshold=0,
+        utility=lambda signals: torch.tensor([3.0, 2.0, 0.0, 1.0]),
+        initializer=lambda layer, count, generator: torch.full((count, 3), 7.0),
+    )
+    step(net, optimizer, torch.randn(5, 3))
+    assert (net[0].weight == 7).all(dim=1).tolist() == [False, False, True, False]
+
+
+def test_what_is_not_finite_raises_and_names_the_layer():
+    net = network(3, 6, 5, 2)
+    optimizer = torch.optim.Adam(net.parameters())
+    ContinualBackprop(net, optimizer, replacement_rate=0.5, maturity_threshold=0)
+    before = copy.deepcopy(net.state_dict())
+    net(torch.randn(4, 3)).sum().backward()
+    net[2].bias.grad[3] = float("nan")
+    with pytest.raises(FloatingPointError, match=r"gradient of 2 is not finite"):
+        optimizer.step()
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+    optimizer.zero_grad()
+    net(torch.randn(4, 3))
+    net[0](torch.randn(4, 3))
+    net[2](torch.full((1, 6), float("inf")))
+    with pytest.raises(FloatingPointError, match=r"activation of 0 is not finite"):
+        optimizer.step()
+
+
+def test_state_dict_round_trip_continues_exactly():
+    def build(seed):
+        torch.manual_seed(0)
+        net = network(3, 16, 12, 2)
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+        return net, optimizer, ContinualBackprop(net, optimizer, 0.02, 3, utility="random", seed=seed)
+
+    def run(net, optimizer, steps, seed):
+        torch.manual_seed(seed)
+        for _ in range(steps):
+            step(net, optimizer, torch.randn(8, 3))
+
+    net, optimizer, cbp = build(seed=5)
+    run(net, optimizer, 30, seed=1)
+    saved = copy.deepcopy((net.state_dict(), optimizer.state_dict(), cbp.state_dict()))
+    run(net, optimizer, 30, seed=2)
+
+    other = build(seed=99)
+    for part, state in zip(other, saved, strict=True):
+        part.load_state_dict(state)
+    run(*other[:2], 30, seed=2)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other[0].parameters(), strict=True))
+    assert cbp.total_replaced == other[2].total_replaced > saved[2]["n_replaced"].sum()
+
+
+def test_the_state_is_plain_tensors(tmp_path):
+    net = network(3, 6, 2)
+    cbp = ContinualBackprop(net, frozen(net))
+    torch.save(cbp.state_dict(), tmp_path / "state.pt")
+    cbp.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert not any(value.requires_grad for value in cbp.state_dict().values() if isinstance(value, torch.Tensor))
+    assert not list(cbp.parameters()), "the watched network is not part of the state"
+
+
+def test_removed_it_leaves_nothing_behind():
+    net = network(3, 6, 2)
+    optimizer = frozen(net)
+    cbp = ContinualBackprop(net, optimizer, replacement_rate=1.0, maturity_threshold=0)
+    cbp.remove()
+    before = copy.deepcopy(net.state_dict())
+    step(net, optimizer, torch.randn(4, 3))
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+    assert not any(module._forward_pre_hooks for module in net)
+
+
+def test_layers_named_by_hand():
+    net = network(3, 6, 5, 2)
+    layer = HiddenLayer(incoming=net[2], outgoing=[net[4]], activation=net[3], name="the second")
+    cbp = ContinualBackprop(net, frozen(net), hidden_layers=[layer])
+    assert [watched.name for watched in cbp.layers] == ["the second"]
+
+
+def test_only_layers_the_optimizer_trains_are_watched():
+    net = network(3, 6, 5, 2)
+    net[0].weight.requires_grad_(False)
+    assert [layer.record.incoming for layer in ContinualBackprop(net, frozen(net)).layers] == [net[2]]
+    with pytest.raises(ValueError, match="trains none of the hidden layers"):
+        ContinualBackprop(net, torch.optim.SGD(net[0].parameters(), lr=0.1))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "error", "message"),
+    [
+        ("replacement_rate", -0.1, ValueError, "replacement_rate=-0.1 is not allowed: it must be a number from 0 to 1"),
+        ("replacement_rate", float("nan"), ValueError, "replacement_rate=nan"),
+        ("replacement_rate", "0.1", TypeError, "replacement_rate='0.1'"),
+        ("maturity_threshold", -1, ValueError, "maturity_threshold=-1"),
+        ("decay_rate", 1.0, ValueError, "decay_rate=1.0"),
+        ("utility", "useful", ValueError, "'useful' is unknown"),
+        ("initializer", "zeros", ValueError, "'zeros' is unknown"),
+        ("module", "net", TypeError, "module must be a torch.nn.Module, not str"),
+        ("optimizer", None, TypeError, "optimizer must be a torch.optim.Optimizer, not NoneType"),
+    ],
+)
+def test_bad_arguments_are_named(argument, value, error, message):
+    net = network(3, 6, 2)
+    arguments = {"module": net, "optimizer": frozen(net)} | {argument: value}
+    with pytest.raises(error, match=message):
+        ContinualBackprop(**arguments)
+
+
+def test_a_utility_of_wrong_shape_is_refused():
+    net = network(3, 6, 2)
+    optimizer = frozen(net)
+    ContinualBackprop(net, optimizer, utility=lambda signals: torch.zeros(5))
+    with pytest.raises(ValueError, match=r"the utility of 0 has shape \(5,\), not \(6,\)"):
+        step(net, optimizer, torch.randn(4, 3))
