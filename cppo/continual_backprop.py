@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -57,7 +58,6 @@ class ContinualBackprop(nn.Module):
     average_activation: Tensor
     accumulator: Tensor
     n_replaced: Tensor
-    last_unit: Tensor
 
     def __init__(
         self,
@@ -98,15 +98,13 @@ class ContinualBackprop(nn.Module):
 
     def _register_state(self, records: Sequence[HiddenLayer]) -> None:
         """All layers' units lie one after another in each buffer, so that a step costs few calls."""
-        ends = torch.tensor([record.n_units for record in records]).cumsum(0)
-        self.n_units = int(ends[-1])
+        self.n_units = sum(record.n_units for record in records)
         device, dtype = records[0].incoming_weights.parameter.device, records[0].incoming_weights.parameter.dtype
         self.register_buffer("age", torch.zeros(self.n_units, dtype=torch.int64, device=device))
         self.register_buffer("average_utility", torch.zeros(self.n_units, dtype=dtype, device=device))
         self.register_buffer("average_activation", torch.zeros(self.n_units, dtype=dtype, device=device))
         self.register_buffer("accumulator", torch.zeros(len(records), dtype=torch.float64, device=device))
         self.register_buffer("n_replaced", torch.zeros(len(records), dtype=torch.int64, device=device))
-        self.register_buffer("last_unit", ends.to(device) - 1, persistent=False)
 
     def _watch(self, records: Sequence[HiddenLayer]) -> list[WatchedLayer]:
         layers: list[WatchedLayer] = []
@@ -139,12 +137,13 @@ class ContinualBackprop(nn.Module):
     @torch.no_grad()
     def _before_optimizer_step(self, *hook_arguments: Any) -> None:
         """Refuse a gradient that isn't finite before it reaches the weights."""
-        gradients = {layer: layer.gradient_to_check() for layer in self.layers}
-        flat = [gradient.flatten() for gradient in gradients.values() if gradient is not None]
-        if flat and not torch.cat(flat).sum().isfinite():
-            for layer, gradient in gradients.items():
-                if gradient is not None and not gradient.isfinite().all():
-                    raise FloatingPointError(f"the gradient of {layer.name} is not finite; no weight was changed")
+        gradients = [layer.gradient_to_check() for layer in self.layers]
+        given = [gradient.flatten() for gradient in gradients if gradient is not None]
+        if not given or math.isfinite(torch.cat(given).sum().item()):
+            return
+        for layer, gradient in zip(self.layers, gradients, strict=True):
+            if gradient is not None and not gradient.isfinite().all():
+                raise FloatingPointError(f"the gradient of {layer.name} is not finite; no weight was changed")
 
     @torch.no_grad()
     def _after_optimizer_step(self, *hook_arguments: Any) -> None:
@@ -179,17 +178,17 @@ class ContinualBackprop(nn.Module):
         utilities = [layer.instantaneous_utility() for layer in layers]
         for span, utility in zip(spans, [torch.cat(utilities)] if everything else utilities, strict=True):
             self.average_utility[span].lerp_(utility, 1 - self.decay_rate)
-        if not (self.average_activation.sum() + self.average_utility.sum()).isfinite():
+        if not math.isfinite(torch.dot(self.average_activation, self.average_utility).item()):
             for layer in layers:
                 layer.check_finite()
 
     def _count_due(self, layers: Sequence[WatchedLayer]) -> list[tuple[WatchedLayer, int]]:
         """Accumulate the layers' shares of replacements and take the whole numbers out."""
-        mature = (self.age > self.maturity_threshold).cumsum(0)[self.last_unit]
-        mature[1:] -= mature[:-1].clone()
+        mature = self.age.cpu().numpy() > self.maturity_threshold
+        eligible = np.add.reduceat(mature, [layer.span.start for layer in self.layers], dtype=np.int64)
         if len(layers) < len(self.layers):
-            mature *= torch.tensor([layer in layers for layer in self.layers], device=mature.device)
-        self.accumulator += self.replacement_rate * mature.double()
+            eligible *= [layer in layers for layer in self.layers]
+        self.accumulator += torch.from_numpy(self.replacement_rate * eligible).to(self.accumulator.device)
         whole = self.accumulator.floor()
         self.accumulator -= whole
         return [(self.layers[number], int(count)) for number, count in enumerate(whole.tolist()) if count]

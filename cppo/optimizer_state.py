@@ -24,10 +24,16 @@ NEGLIGIBLE = 1e-6
 
 @dataclass
 class YoungWeights:
-    """The young weights of one parameter, by flat index."""
+    """The young weights of one parameter, by flat index.
+
+    :param parameter: the parameter
+    :param index: where its young weights lie
+    :param births: the parameter's step count when each was born
+    """
 
     parameter: nn.Parameter
     index: Tensor
+    births: Tensor
 
 
 @dataclass
@@ -36,7 +42,7 @@ class Cohort:
 
     :param group: index of their parameter group in the optimizer
     :param weights: where they lie
-    :param births: the distinct step counts at which they were born
+    :param births: the distinct step counts at which they were born, ascending
     :param birth_of: for each weight, its entry in ``births``
     """
 
@@ -96,28 +102,33 @@ class FreshOptimizerState(nn.Module):
             self._correct(cohort)
 
     def _correct(self, cohort: Cohort) -> None:
-        """Correct a cohort as one vector: with few young weights a parameter, calls cost more than arithmetic."""
+        """Correct a cohort as one vector: with few young weights a parameter, calls cost more than arithmetic.
+
+        With the moments m and v that the optimizer keeps, Adam's update after s steps is -lr * m / (c1 * (sqrt(v / c2)
+        + eps)) where c = 1 - beta^s. The optimizer took the parameter's s, here each weight gets its own.
+        """
         group = self.optimizer.param_groups[cohort.group]
         states = [self.optimizer.state[young.parameter] for young in cohort.weights]
         step = float(states[0]["step"])
-        beta1, beta2 = (float(beta) for beta in group["betas"])
-        own_steps = step - cohort.births.double()
-        if float(own_steps[-1]) > _steps_until_grown(group):
+        own_steps = step - cohort.births
+        if own_steps[-1].item() > _steps_until_grown(group):
             self._forget_young()
             return
         mean = _gather(cohort.weights, states, "exp_avg")
         root = _gather(cohort.weights, states, "max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq").sqrt_()
-        mean_scale = (1 / (1 - beta1**own_steps)).to(mean.dtype).index_select(0, cohort.birth_of)
-        root_scale = (1 - beta2**own_steps).rsqrt_().to(mean.dtype).index_select(0, cohort.birth_of)
-        right = mean_scale.mul_(mean).div_(root_scale.mul_(root).add_(group["eps"]))
-        given = mean.mul_(1 / (1 - beta1**step)).div_(root.mul_((1 - beta2**step) ** -0.5).add_(group["eps"]))
+        scale, offset = (
+            each.to(mean.dtype).index_select(0, cohort.birth_of) for each in _denominator(group, own_steps)
+        )
+        right = mean / offset.addcmul_(scale, root)
+        scale_given, offset_given = (each.item() for each in _denominator(group, own_steps.new_tensor(step)))
+        given = mean.div_(root.mul_(scale_given).add_(offset_given))
         missing = given.sub_(right).mul_(float(group["lr"]))
         for young, change in zip(cohort.weights, missing.split([len(y.index) for y in cohort.weights]), strict=True):
             _add(young.parameter, young.index, change)
 
     def _find_young(self, stepped: Sequence[bool]) -> list[Cohort]:
         """Look through the parameters that took the last step for weights whose own step count still matters."""
-        together: dict[tuple[int, float], list[tuple[YoungWeights, Tensor]]] = {}
+        together: dict[tuple[int, float], list[YoungWeights]] = {}
         groups = {p: number for number, group in enumerate(self.optimizer.param_groups) for p in group["params"]}
         for parameter in itertools.compress(self._parameters_of_units, stepped):
             number = groups.get(parameter)
@@ -129,9 +140,9 @@ class FreshOptimizerState(nn.Module):
             oldest = max(0.0, step - _steps_until_grown(self.optimizer.param_groups[number]))
             index = (births > oldest).nonzero().squeeze(1)
             if len(index):
-                together.setdefault((number, step), []).append((YoungWeights(parameter, index), births[index]))
+                together.setdefault((number, step), []).append(YoungWeights(parameter, index, births[index].double()))
         return [
-            Cohort(number, [young for young, _ in members], *_distinct([births for _, births in members]))
+            Cohort(number, members, *torch.unique(torch.cat([young.births for young in members]), return_inverse=True))
             for (number, _), members in together.items()
         ]
 
@@ -158,9 +169,10 @@ def _steps_until_grown(group: dict[str, Any]) -> float:
     return math.log(NEGLIGIBLE) / math.log(slowest) if slowest > 0 else 1.0
 
 
-def _distinct(births: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The distinct births in ascending order, and for each weight which of them is its own."""
-    return torch.unique(torch.cat(births), return_inverse=True)
+def _denominator(group: dict[str, Any], steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Adam's denominator after some steps as a factor of sqrt(v) and an offset, both relative to the moment m."""
+    corrections = [1 - float(beta) ** steps for beta in group["betas"]]
+    return corrections[0] * corrections[1].rsqrt(), corrections[0] * group["eps"]
 
 
 def _gather(weights: Sequence[YoungWeights], states: Sequence[dict[str, Tensor]], key: str) -> Tensor:

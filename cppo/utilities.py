@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cppo.hidden_layers import HiddenLayer
+from cppo.hidden_layers import HiddenLayer, mean_over_rows
 
 
 @dataclass
@@ -41,12 +41,12 @@ class UnitSignals:
     @property
     def mean_magnitude(self) -> Tensor:
         """Mean |h| of each unit over the samples, shape (n_units,)."""
-        return self.features.abs().mean(dim=0)
+        return mean_over_rows(self.features.abs())
 
     @property
     def mean_deviation(self) -> Tensor:
         """Mean |h - f^| of each unit over the samples, shape (n_units,)."""
-        return (self.features - self.mean_activation).abs_().mean(dim=0)
+        return mean_over_rows((self.features - self.mean_activation).abs_())
 
     @property
     def outgoing_magnitude(self) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from cppo.hidden_layers import HiddenLayer
+from cppo.hidden_layers import HiddenLayer, mean_over_rows
 from cppo.utilities import UnitSignals
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class WatchedLayer:
         passes = [self.record.features(seen) for seen in self.seen]
         self.seen.clear()
         self._features = passes[0] if len(passes) == 1 else torch.cat(passes)
-        return self._features.mean(dim=0, dtype=self.owner.average_activation.dtype)
+        return mean_over_rows(self._features).to(self.owner.average_activation.dtype)
 
     def instantaneous_utility(self) -> Tensor:
         """What the utility says of the features just observed, shape (n_units,)."""

@@ -1,0 +1,8 @@
+"""``python -m tests.bench``: every benchmark, one after the other."""
+
+import platform
+import runpy
+
+for benchmark in ("environment", "update"):
+    print(f"\n== {benchmark} ({platform.processor() or platform.machine()}, one core)")
+    runpy.run_module(f"tests.bench.{benchmark}", run_name="__main__")
