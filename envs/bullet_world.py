@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from gymnasium.error import DependencyNotInstalled
 
+from envs.quiet import silent_stderr
+
 try:
-    import pybullet
-    import pybullet_data
+    with silent_stderr():  # PyBullet greets every process with the time of its build
+        import pybullet
+        import pybullet_data
 except ImportError as error:
     raise DependencyNotInstalled(
         'This environment needs PyBullet: pip install "cppo[pybullet]" (there are wheels for Python up to 3.11).'

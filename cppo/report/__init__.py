@@ -1,0 +1,1 @@
+"""What trained agents can do: figures, tables and films."""

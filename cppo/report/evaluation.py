@@ -1,0 +1,202 @@
+"""How well a trained agent does: its episodes at each friction, their statistics, the table, the JSON record."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+from tqdm import tqdm
+
+from cppo.report.files import replacing
+from cppo.report.trained_agent import TrainedAgent
+
+CONFIDENCE = 0.95
+RESAMPLES = 5000
+BOOTSTRAP_SEED = 0
+COLUMNS = ("friction", "episodes", "mean", "std", "IQM", "95 % interval", "length", "distance")
+
+
+class Episode(NamedTuple):
+    """A whole episode.
+
+    :param seed: it was played with
+    :param total_reward: its return
+    :param length: in steps
+    :param distance: metres walked along x; None where the environment doesn't tell
+    :param terminated: whether the task ended it (the ant fell), not the time limit
+    """
+
+    seed: int
+    total_reward: float
+    length: int
+    distance: float | None
+    terminated: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """The episodes at one friction.
+
+    :param friction: of the ground; None where there is none
+    :param episodes: at least one
+    """
+
+    friction: float | None
+    episodes: tuple[Episode, ...]
+
+    @property
+    def returns(self) -> np.ndarray:
+        """The return of each episode."""
+        return np.array([episode.total_reward for episode in self.episodes])
+
+    @property
+    def standard_deviation(self) -> float | None:
+        """Of the returns, estimated from the sample (n - 1); None with a single episode."""
+        return float(np.std(self.returns, ddof=1)) if len(self.episodes) > 1 else None
+
+    @property
+    def mean_length(self) -> float:
+        """Mean steps of an episode."""
+        return float(np.mean([episode.length for episode in self.episodes]))
+
+    @property
+    def mean_distance(self) -> float | None:
+        """Mean metres walked; None where the environment doesn't tell."""
+        distances = [episode.distance for episode in self.episodes if episode.distance is not None]
+        return float(np.mean(distances)) if distances else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Statistics and episodes as plain values."""
+        interval = bootstrap_interval(self.returns)
+        return {
+            "friction": self.friction,
+            "mean_return": float(np.mean(self.returns)),
+            "std_return": self.standard_deviation,
+            "iqm_return": interquartile_mean(self.returns),
+            "iqm_interval": None if interval is None else list(interval),
+            "mean_length": self.mean_length,
+            "mean_distance": self.mean_distance,
+            "episodes": [
+                {
+                    "seed": episode.seed,
+                    "return": episode.total_reward,
+                    "length": episode.length,
+                    "distance": episode.distance,
+                    "terminated": episode.terminated,
+                }
+                for episode in self.episodes
+            ],
+        }
+
+
+def evaluate(
+    agent: TrainedAgent, frictions: Sequence[float | None], episodes: int, seed: int, deterministic: bool = True
+) -> list[Result]:
+    """Play episodes at each friction, and tell the progress on stderr.
+
+    :param agent: who plays
+    :param frictions: None: the environment's own ground
+    :param episodes: how many at each friction
+    :param seed: of the first episode; the next ones count up, and each friction sees the same
+    :param deterministic: take the most likely actions instead of drawing them
+    :return: a result for each friction
+    """
+    results = []
+    for friction in frictions:
+        with agent.make_env(friction) as env:
+            friction = getattr(env.unwrapped, "ground_friction", friction)
+            where = agent.settings.env if friction is None else f"friction {friction:.4g}"
+            played = []
+            for number in tqdm(range(seed, seed + episodes), where, unit=" episodes", disable=None):
+                *_, end = agent.play(env, number, deterministic)
+                played.append(Episode(number, end.total_reward, end.step, end.distance, end.terminated))
+        results.append(Result(friction, tuple(played)))
+        if not sys.stderr.isatty():
+            mean = np.mean(results[-1].returns)
+            print(f"{where}: mean return {mean:.1f} over {episodes} episodes", file=sys.stderr, flush=True)
+    return results
+
+
+def interquartile_mean(values: np.ndarray) -> float:
+    """Mean without the lowest and the highest quarter; each quarter is rounded down to whole values.
+
+    :param values: at least one
+    """
+    return float(stats.trim_mean(values, 0.25))
+
+
+def bootstrap_interval(values: np.ndarray) -> tuple[float, float] | None:
+    """95 % percentile-bootstrap confidence interval of the interquartile mean; the same values give the same one.
+
+    :param values: the returns of episodes
+    :return: lower and upper end; None with a single value, which has no spread
+    """
+    if len(values) < 2:
+        return None
+    bootstrap = stats.bootstrap(
+        (values,),
+        lambda sample, axis: stats.trim_mean(sample, 0.25, axis=axis),
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        vectorized=True,
+        rng=np.random.default_rng(BOOTSTRAP_SEED),
+    )
+    return float(bootstrap.confidence_interval.low), float(bootstrap.confidence_interval.high)
+
+
+def table(results: Sequence[Result]) -> str:
+    """The results as text: a line of headings and one line each; ``-`` where there is nothing to tell."""
+    rows = [COLUMNS, *(_row(result) for result in results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    interval = bootstrap_interval(result.returns)
+    return (
+        "-" if result.friction is None else f"{result.friction:.4g}",
+        str(len(result.episodes)),
+        f"{np.mean(result.returns):.1f}",
+        _number(result.standard_deviation),
+        _number(interquartile_mean(result.returns)),
+        "-" if interval is None else f"[{interval[0]:.1f}, {interval[1]:.1f}]",
+        _number(result.mean_length),
+        _number(result.mean_distance, " m"),
+    )
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{round(value, 1) + 0.0:.1f}{unit}"  # + 0.0: no negative zero
+
+
+def write_json(path: Path, agent: TrainedAgent, results: Sequence[Result], deterministic: bool) -> None:
+    """Write everything that the table says, and each episode, to a file that is whole or not there.
+
+    :param path: the file
+    :param agent: who was evaluated
+    :param results: what ``evaluate`` returned
+    :param deterministic: how it was evaluated
+    :raises OSError: if the file can't be written
+    """
+    settings = agent.settings
+    record = {
+        "run": {
+            "folder": str(agent.folder.path),
+            "algo": settings.algo,
+            "protocol": settings.protocol,
+            "env": settings.env,
+            "seed": settings.seed,
+            "steps_trained": agent.steps_trained,
+        },
+        "deterministic": deterministic,
+        "results": [result.as_dict() for result in results],
+    }
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(record, indent=2) + "\n")

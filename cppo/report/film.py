@@ -1,0 +1,229 @@
+"""Films of episodes: H.264 in an mp4 file that a browser plays, with the figures written into the picture.
+
+A film is a stream of pictures: ``shots`` takes them from an episode, ``annotate`` writes figures into one, and
+``write_film`` makes the file of any stream. All shots of an environment keep the same clock, so that streams of several
+agents can be put side by side.
+
+The packages for it, ``pip install "cppo[video]"``, are imported only where they are used: not everybody films.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import DependencyNotInstalled
+from tqdm import tqdm
+
+from cppo.report.files import check_writable, replacing
+from cppo.report.trained_agent import Moment, TrainedAgent
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+PICTURE_SIZE = (480, 360)
+FRAMES_PER_SECOND = 30
+SECONDS_HELD = 1.0
+"""How long the last picture of an episode stays, so that its figures can be read."""
+LOWEST_WIDTH = 320
+"""Narrower pictures are enlarged, so that the figures fit in."""
+LABEL_COLOR, VALUE_COLOR, BAR_BRIGHTNESS = (190, 200, 212), (255, 255, 255), 0.28
+ENCODING = ["-crf", "27", "-preset", "veryfast", "-movflags", "+faststart"]
+
+
+class Shot(NamedTuple):
+    """A picture of an episode.
+
+    :param picture: uint8 of shape (height, width, 3)
+    :param moment: where the episode stood
+    """
+
+    picture: np.ndarray
+    moment: Moment
+
+
+class Clock(NamedTuple):
+    """Which steps are filmed so that the film runs as fast as the simulated world.
+
+    :param steps_per_frame: of the environment
+    :param frames_per_second: of the film
+    """
+
+    steps_per_frame: int
+    frames_per_second: float
+
+    @classmethod
+    def of(cls, env: gym.Env) -> Clock:
+        """The clock of an environment, of about 30 frames per second."""
+        steps_per_second = env.metadata.get("render_fps") or FRAMES_PER_SECOND
+        steps_per_frame = max(1, round(steps_per_second / FRAMES_PER_SECOND))
+        return cls(steps_per_frame, steps_per_second / steps_per_frame)
+
+
+def shots(agent: TrainedAgent, env: gym.Env, seed: int, steps: int, deterministic: bool = True) -> Iterator[Shot]:
+    """Film an episode: the start, every frame of the clock, and the last moment whenever it comes.
+
+    :param agent: who plays
+    :param env: made with a picture size
+    :param seed: of the episode
+    :param steps: after which the film stops, if the episode goes on
+    :param deterministic: take the most likely actions instead of drawing them
+    """
+    every = Clock.of(env).steps_per_frame
+    for moment in agent.play(env, seed, deterministic):
+        is_last = moment.terminated or moment.truncated or moment.step >= steps
+        if is_last or moment.step % every == 0:
+            yield Shot(_picture(env), moment)
+        if is_last:
+            return
+
+
+def figures(moment: Moment, friction: float | None) -> dict[str, str]:
+    """What is written into the picture of a moment: labels and values."""
+    written = {} if friction is None else {"friction": f"{friction:.3g}"}
+    written |= {"step": str(moment.step), "return": f"{moment.total_reward:.1f}"}
+    return written if moment.distance is None else written | {"distance": f"{round(moment.distance, 1) + 0.0:.1f} m"}
+
+
+def annotate(picture: np.ndarray, values: Mapping[str, str]) -> np.ndarray:
+    """Write labelled values next to each other on a darkened bar at the top.
+
+    :param picture: uint8 of shape (height, width, 3)
+    :param values: label and value of each column
+    :return: a new picture
+    """
+    from PIL import Image, ImageDraw
+
+    height, width = picture.shape[:2]
+    size = max(10, min(height // 20, width // 26))
+    bar = round(2.9 * size)
+    picture = picture.copy()
+    picture[:bar] = picture[:bar] * BAR_BRIGHTNESS
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    for column, (label, value) in enumerate(values.items()):
+        x = size * 0.8 + column * (width - size * 0.8) / len(values)
+        draw.text((x, 0.35 * size), label, LABEL_COLOR, _font(round(0.75 * size)))
+        draw.text((x, 1.3 * size), value, VALUE_COLOR, _font(size))
+    return np.asarray(image)
+
+
+def make_film(
+    agent: TrainedAgent,
+    frictions: Sequence[float | None],
+    path: Path,
+    seed: int,
+    steps: int,
+    deterministic: bool = True,
+) -> None:
+    """Film an episode at each friction, one after the other, and tell the progress on stderr.
+
+    :param agent: who plays
+    :param frictions: None: the environment's own ground
+    :param path: the mp4 file
+    :param seed: of the episodes
+    :param steps: after which an episode is cut
+    :param deterministic: take the most likely actions instead of drawing them
+    """
+    with agent.make_env(frictions[0], PICTURE_SIZE) as env:
+        frames_per_second = Clock.of(env).frames_per_second
+    frames = (frame for friction in frictions for frame in _episode_frames(agent, friction, seed, steps, deterministic))
+    if not sys.stderr.isatty():
+        print(f"filming {path}", file=sys.stderr, flush=True)
+    write_film(path, tqdm(frames, "film", unit=" frames", disable=None), frames_per_second)
+
+
+def write_film(path: Path, frames: Iterable[np.ndarray], frames_per_second: float) -> None:
+    """Write an mp4 file that is whole or not there.
+
+    :param path: the file
+    :param frames: uint8 pictures of one shape (height, width, 3), both even
+    :param frames_per_second: of the film
+    :raises OSError: if the file can't be written
+    """
+    import imageio.v2 as imageio
+
+    with replacing(path) as partial:
+        film: Any = imageio.get_writer(
+            partial,
+            format="FFMPEG",
+            mode="I",
+            fps=frames_per_second,
+            codec="libx264",
+            pixelformat="yuv420p",
+            quality=None,
+            macro_block_size=2,
+            output_params=ENCODING,
+        )
+        try:
+            for frame in frames:
+                film.append_data(frame)
+        finally:  # the writer's own "with" leaves ffmpeg running when there was an error
+            film.close()
+
+
+def check_film(agent: TrainedAgent, friction: float | None, path: Path) -> None:
+    """Find out before the work starts whether a film can be made.
+
+    :param agent: who is to be filmed
+    :param friction: one of those to be filmed
+    :param path: the mp4 file
+    :raises OSError: if the file can't be written or there is no ffmpeg
+    :raises ValueError: if its name doesn't end in .mp4, or the environment makes no pictures
+    :raises gymnasium.error.DependencyNotInstalled: if a package for films is missing
+    """
+    if path.suffix != ".mp4":
+        raise ValueError(f"--video {path} must end in .mp4")
+    check_writable(path)
+    try:
+        import PIL  # noqa: F401
+        from imageio.plugins.ffmpeg import get_exe
+
+        get_exe()
+    except ImportError as error:
+        raise DependencyNotInstalled('--video needs more packages: pip install "cppo[video]"') from error
+    except RuntimeError as error:
+        raise OSError(f"--video needs ffmpeg: {error}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # gymnasium's that there are no pictures; the error says it
+            with agent.make_env(friction, PICTURE_SIZE) as env:
+                env.reset(seed=0)
+                _picture(env)
+    except Exception as error:  # whatever a foreign environment's renderer raises
+        raise ValueError(f"{agent.settings.env} can't be filmed: {error}") from error
+
+
+def _episode_frames(
+    agent: TrainedAgent, friction: float | None, seed: int, steps: int, deterministic: bool
+) -> Iterator[np.ndarray]:
+    with agent.make_env(friction, PICTURE_SIZE) as env:
+        friction = getattr(env.unwrapped, "ground_friction", friction)
+        for picture, moment in shots(agent, env, seed, steps, deterministic):
+            frame = annotate(picture, figures(moment, friction))
+            yield frame
+        for _ in range(round(SECONDS_HELD * Clock.of(env).frames_per_second)):
+            yield frame
+
+
+def _picture(env: gym.Env) -> np.ndarray:
+    """The environment's picture, enlarged to a width that can be written on, its sides made even for the encoder."""
+    picture = env.render()
+    if not isinstance(picture, np.ndarray) or picture.ndim != 3:
+        raise ValueError("it has no rgb_array pictures")
+    times = -(-LOWEST_WIDTH // picture.shape[1])
+    picture = picture.repeat(times, axis=0).repeat(times, axis=1)
+    return picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
+
+
+@functools.cache
+def _font(size: int) -> FreeTypeFont | ImageFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)

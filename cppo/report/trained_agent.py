@@ -1,0 +1,144 @@
+"""A trained agent, the grounds it can walk on, and the episodes it plays there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import torch
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from cppo.runs.agent import load_policy
+from cppo.runs.environments import environment_arguments, make_environment
+from cppo.runs.folder import RunFolder
+from cppo.runs.settings import Settings
+from envs.arguments import friction_coefficient
+from envs.friction import FrictionSchedule
+
+
+class Moment(NamedTuple):
+    """Where an episode stands.
+
+    :param step: steps taken, 0 at the start
+    :param total_reward: sum of the rewards so far: at the end, the return
+    :param distance: metres walked along x since the start; None where the environment doesn't tell
+    :param terminated: whether the task has ended the episode: the ant fell
+    :param truncated: whether the time limit has
+    """
+
+    step: int
+    total_reward: float
+    distance: float | None
+    terminated: bool
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class TrainedAgent:
+    """What a training run has made.
+
+    :param folder: the run
+    :param settings: how it was trained
+    :param steps_trained: environment steps it was trained for
+    :param policy: its networks
+    """
+
+    folder: RunFolder
+    settings: Settings
+    steps_trained: int
+    policy: ActorCriticPolicy
+
+    @classmethod
+    def load(cls, path: Path) -> TrainedAgent:
+        """Read the agent of a run.
+
+        :param path: the folder of the run
+        :raises OSError: if the run or its model is missing
+        :raises ValueError: if a file of it can't be read, or the model is of another environment or not finite
+        :raises gymnasium.error.Error: if its environment can't be made here
+        """
+        folder = RunFolder(path)
+        settings = folder.settings()
+        torch.set_num_threads(settings.torch_threads)
+        with make_environment(settings.env, environment_arguments(settings)) as env:
+            policy = load_policy(folder, env)
+        if not all(torch.isfinite(tensor).all() for tensor in policy.state_dict().values()):
+            raise ValueError(f"{folder.model} holds weights that are not finite: the training diverged")
+        try:
+            steps = folder.steps_done()
+        except ValueError as error:
+            raise ValueError(f"{folder.progress} can't be read: {error}") from error
+        return cls(folder, settings, steps, policy)
+
+    @property
+    def training_frictions(self) -> list[float]:
+        """The ground frictions of its training, each once, in the order met; empty without a friction schedule."""
+        if not self.settings.is_slippery:
+            return []
+        names = ("change_every", "friction_range", "schedule_seed", "frictions")
+        values = {name.removeprefix("schedule_"): getattr(self.settings, name) for name in names}
+        schedule = FrictionSchedule(**{name: value for name, value in values.items() if value is not None})
+        last_phase = schedule.phase(max(self.steps_trained - 1, 0))
+        return list(dict.fromkeys(schedule.friction(phase) for phase in range(last_phase + 1)))
+
+    def grounds(self, frictions: Sequence[float] | None) -> list[float | None]:
+        """The frictions to evaluate at, each once.
+
+        :param frictions: as asked for; None: those of the training
+        :return: frictions; one None where the environment's ground is not ours to choose
+        :raises ValueError: for a friction that is not a finite number above 0, or where there is none to choose
+        """
+        if not frictions:
+            return list(self.training_frictions) or [None]
+        if not (self.settings.is_slippery or self._is_fast_ant):
+            raise ValueError(
+                f"--friction has no effect in {self.settings.env}; it is for SlipperyAnt-v0 and FastAnt-v0"
+            )
+        return list(dict.fromkeys(friction_coefficient("--friction", value, allow_zero=False) for value in frictions))
+
+    def make_env(self, friction: float | None, picture_size: tuple[int, int] | None = None) -> gym.Env:
+        """Make the agent's environment with a ground that stays as it is.
+
+        :param friction: of the ground; None: the environment's own
+        :param picture_size: width and height, if it is to be filmed; environments other than ours choose their own
+        """
+        arguments: dict[str, Any] = {}
+        if self.settings.is_slippery and friction is not None:
+            arguments |= {"frictions": [friction], "change_every": None}
+        elif friction is not None:
+            arguments["ground_friction"] = friction
+        if picture_size is not None:
+            arguments["render_mode"] = "rgb_array"
+            if self.settings.is_slippery or self._is_fast_ant:
+                arguments["width"], arguments["height"] = picture_size
+        return make_environment(self.settings.env, arguments)
+
+    def play(self, env: gym.Env, seed: int, deterministic: bool = True) -> Iterator[Moment]:
+        """Play an episode; the same seed plays the same one.
+
+        :param env: what ``make_env`` made
+        :param seed: of the episode's start and, if not deterministic, of the actions
+        :param deterministic: take the most likely action instead of drawing one
+        :return: the moment of the start, then one after each step; the environment stands at that moment
+        """
+        torch.manual_seed(seed)
+        if self.policy.use_sde and not deterministic:
+            self.policy.reset_noise()
+        observation, info = env.reset(seed=seed)
+        start = info.get("x_position")
+        moment = Moment(0, 0.0, None if start is None else 0.0, False, False)
+        yield moment
+        while not (moment.terminated or moment.truncated):
+            action, _ = self.policy.predict(observation, deterministic=deterministic)
+            observation, reward, terminated, truncated, info = env.step(action)
+            distance = None if start is None else float(info["x_position"] - start)
+            total = moment.total_reward + float(reward)
+            moment = Moment(moment.step + 1, total, distance, bool(terminated), bool(truncated))
+            yield moment
+
+    @property
+    def _is_fast_ant(self) -> bool:
+        return self.settings.env.startswith("FastAnt")

@@ -1,0 +1,159 @@
+"""The command: what it writes, and one clear line for bad input of any kind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import evaluate
+from cppo.runs.agent import build_model
+from cppo.runs.environments import make_vec_env
+from cppo.runs.folder import RunFolder
+from cppo.runs.settings import Settings
+
+REPOSITORY = Path(evaluate.__file__).parent
+
+
+def make_run(path: Path, env: str = "Pendulum-v1", **settings) -> RunFolder:
+    resolved = Settings(env=env, algo="ppo", net_arch=(8, 8), n_envs=1, **settings).resolved()
+    folder = RunFolder(path)
+    folder.create(resolved, ["train.py"])
+    vec_env = make_vec_env(resolved)
+    build_model(resolved, vec_env).save(folder.model)
+    vec_env.close()
+    return folder
+
+
+@pytest.fixture
+def pendulum(tmp_path) -> RunFolder:
+    return make_run(tmp_path / "pendulum")
+
+
+def refusal(args: list[str], capsys) -> str:
+    """The one line with which the command refuses its input."""
+    with pytest.raises(SystemExit) as end:
+        evaluate.main(args)
+    out, err = capsys.readouterr()
+    assert end.value.code == 2 and out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("evaluate.py: error: ")
+    return line
+
+
+def run_command(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(REPOSITORY / "evaluate.py"), *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
+    # PyBullet writes a line of its own when it is imported.
+    done.stderr = "".join(line for line in done.stderr.splitlines(True) if not line.startswith("pybullet build"))
+    return done
+
+
+def test_an_ant_is_evaluated_recorded_and_filmed_at_each_friction_of_its_training(tmp_path):
+    pytest.importorskip("pybullet")
+    imageio = pytest.importorskip("imageio.v2")
+    pytest.importorskip("PIL")
+    folder = make_run(tmp_path / "ant", "SlipperyAnt-v0", change_every=100, frictions=(0.5, 2.0))
+    folder.progress.write_text("time/total_timesteps\n64\n128\n")
+    record, film = tmp_path / "figures.json", tmp_path / "new" / "film.mp4"
+    done = run_command(
+        str(folder.path), "--episodes", "1", "--json", str(record), "--video", str(film), "--video-steps", "20"
+    )
+    assert done.returncode == 0, done.stderr
+    heading, *rows = done.stdout.splitlines()
+    assert heading.split()[:3] == ["friction", "episodes", "mean"]
+    assert [row.split()[:2] for row in rows] == [["0.5", "1"], ["2", "1"]]
+    told = [line.split(":")[0] for line in done.stderr.splitlines()]
+    assert told == ["friction 0.5", "friction 2", f"filming {film}"]
+    figures = json.loads(record.read_text())
+    assert figures["run"]["steps_trained"] == 128
+    assert [result["friction"] for result in figures["results"]] == [0.5, 2.0]
+    assert rows[0].split()[2] == f"{figures['results'][0]['episodes'][0]['return']:.1f}"
+    # steps 0, 2, ..., 20 at 30.3 frames per second, the last one held for a second of 30 frames, at two frictions
+    with imageio.get_reader(film, format="FFMPEG") as frames:
+        assert frames.get_meta_data()["size"] == (480, 360)
+        assert sum(1 for _ in frames) == 2 * (11 + 30)
+
+
+def test_an_environment_without_friction_is_one_row(pendulum, capsys):
+    evaluate.main([str(pendulum.path), "--episodes", "2", "--stochastic"])
+    _, row = capsys.readouterr().out.splitlines()
+    assert (row.split()[:2], row.split()[-2:]) == (["-", "2"], ["200.0", "-"])
+
+
+def test_the_same_command_gives_the_same_figures_and_another_seed_others(pendulum, capsys):
+    outputs = []
+    for seed in ("5", "5", "6"):
+        evaluate.main([str(pendulum.path), "--episodes", "2", "--seed", seed])
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--episodes", "0"], ["--episodes", "at least 1", "0"]),
+        (["--episodes", "-1"], ["--episodes", "at least 1", "-1"]),
+        (["--episodes", "abc"], ["--episodes", "'abc'"]),
+        (["--video-steps", "0"], ["--video-steps", "at least 1"]),
+        (["--seed", "-1"], ["--seed", "at least 0"]),
+        (["--friction", "0.8"], ["--friction", "Pendulum-v1", "SlipperyAnt-v0"]),
+        (["--friction", "slippery"], ["--friction", "'slippery'"]),
+        (["--frictoin", "0.8"], ["--frictoin"]),
+        (["--json", "/proc/nowhere/figures.json"], ["/proc/nowhere/figures.json", "can't be written"]),
+        (["--video", "/proc/nowhere/film.mp4"], ["/proc/nowhere/film.mp4", "can't be written"]),
+        (["--video", "film.gif"], ["film.gif", ".mp4"]),
+    ],
+)
+def test_bad_flags_are_refused(pendulum, capsys, args, words):
+    line = refusal([str(pendulum.path), *args], capsys)
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize("friction", ["-1", "0", "nan"])
+def test_a_friction_that_no_ground_has_is_refused(tmp_path, capfd, friction):
+    pytest.importorskip("pybullet")
+    folder = make_run(tmp_path / "ant", "FastAnt-v0")
+    capfd.readouterr()
+    line = refusal([str(folder.path), "--friction", friction], capfd)
+    assert f"--friction must be a finite number above 0, got {float(friction)}" in line
+
+
+def test_a_run_that_is_not_there_or_not_whole_is_refused(pendulum, tmp_path, capsys):
+    assert "no config.yaml" in refusal([str(tmp_path / "nowhere")], capsys)
+    model, config = pendulum.model.read_bytes(), pendulum.config.read_text()
+    for broken in (model[: len(model) // 2], bytes(range(256)) * 40, b""):
+        pendulum.model.write_bytes(broken)
+        assert "model.zip is not a readable model" in refusal([str(pendulum.path)], capsys)
+    pendulum.model.unlink()
+    assert "model.zip is missing" in refusal([str(pendulum.path)], capsys)
+    pendulum.config.write_text("settings: [\n")
+    assert "is not the configuration of a run" in refusal([str(pendulum.path)], capsys)
+    pendulum.config.write_text(config.replace("Pendulum-v1", "NoSuchEnvironment-v0"))
+    assert "NoSuchEnvironment" in refusal([str(pendulum.path)], capsys)
+    pendulum.config.unlink()
+    assert "no config.yaml" in refusal([str(pendulum.path)], capsys)
+
+
+def test_the_model_of_another_environment_is_refused(pendulum, tmp_path, capsys):
+    other = make_run(tmp_path / "other", "CartPole-v1")
+    other.model.write_bytes(pendulum.model.read_bytes())
+    assert "does not fit CartPole-v1" in refusal([str(other.path)], capsys)
+
+
+def test_a_broken_model_is_one_line_of_the_real_command_too(pendulum):
+    pendulum.model.write_bytes(pendulum.model.read_bytes()[:1000])
+    done = run_command(str(pendulum.path))
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
+    assert "model.zip is not a readable model" in done.stderr
+
+
+def test_an_ant_without_pybullet_is_one_line_that_says_how_to_get_it(tmp_path):
+    RunFolder(tmp_path / "ant").create(Settings(env="SlipperyAnt-v0").resolved(), ["train.py"])
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "pybullet.py").write_text("raise ImportError('not here')\n")
+    done = run_command(str(tmp_path / "ant"), PYTHONPATH=str(tmp_path / "hidden"))
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
+    assert 'pip install "cppo[pybullet]"' in done.stderr
