@@ -1,0 +1,127 @@
+"""Builds the agent of a run, and reads a trained one back."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+
+from cppo.hidden_layers import HiddenLayer
+from cppo.initializers import INITIALIZERS
+from cppo.ppo import CPPO
+from cppo.runs.folder import RunFolder
+from cppo.runs.settings import CONTINUAL_BACKPROP_FIELDS, Settings
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU}
+PPO_FIELDS = (
+    "learning_rate",
+    "n_steps",
+    "batch_size",
+    "n_epochs",
+    "gamma",
+    "gae_lambda",
+    "clip_range",
+    "clip_range_vf",
+    "normalize_advantage",
+    "ent_coef",
+    "vf_coef",
+    "max_grad_norm",
+    "use_sde",
+    "sde_sample_freq",
+    "target_kl",
+    "seed",
+    "device",
+)
+
+
+def policy_arguments(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments of the policy: networks and optimizer."""
+    return {
+        "net_arch": list(settings.net_arch),
+        "activation_fn": ACTIVATIONS[settings.activation],
+        "ortho_init": settings.weight_init == "orthogonal",
+        "optimizer_kwargs": {
+            "betas": settings.betas,
+            "eps": settings.adam_eps,
+            "weight_decay": settings.weight_decay,
+        },
+    }
+
+
+def build_model(settings: Settings, env: VecEnv) -> PPO:
+    """Build the algorithm of a run.
+
+    :param settings: resolved settings
+    :param env: the environments it learns from
+    :raises ValueError: if they don't fit each other
+    """
+    arguments = {name: getattr(settings, name) for name in PPO_FIELDS}
+    arguments["policy_kwargs"] = policy_arguments(settings)
+    if settings.is_continual:
+        arguments |= {name: getattr(settings, name) for name in CONTINUAL_BACKPROP_FIELDS}
+    model = (CPPO if settings.is_continual else PPO)("MlpPolicy", env, **arguments)
+    draw_initial_weights(model.policy, settings)
+    return model
+
+
+@torch.no_grad()
+def draw_initial_weights(policy: ActorCriticPolicy, settings: Settings) -> None:
+    """Draw all weights of a policy from the run's initial distribution; stable-baselines3 has drawn its own two."""
+    if settings.weight_init in ("orthogonal", "torch_default"):
+        return
+    generator = torch.Generator().manual_seed(settings.seed)
+    activation = ACTIVATIONS[settings.activation]()
+    for module in policy.modules():
+        if isinstance(module, nn.Linear):
+            layer = HiddenLayer(module, [nn.Linear(module.out_features, 1)], activation)
+            module.weight.copy_(INITIALIZERS[settings.weight_init](layer, module.out_features, generator))
+            module.bias.zero_()
+
+
+def load_policy(folder: RunFolder, env: gym.Env) -> ActorCriticPolicy:
+    """Read a trained policy: settings and tensors only, no pickled object is touched.
+
+    :param folder: the run
+    :param env: an environment with the spaces the agent was trained in
+    :raises FileNotFoundError: if the run has no model yet
+    :raises ValueError: if the model can't be read or belongs to another environment
+    """
+    settings = folder.settings()
+    tensors = _read_tensors(folder.model)
+    policy = ActorCriticPolicy(
+        env.observation_space,
+        env.action_space,
+        lambda _: settings.learning_rate,
+        use_sde=settings.use_sde,
+        **policy_arguments(settings),
+    )
+    try:
+        policy.load_state_dict(tensors)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder.model} does not fit {settings.env} and the networks of config.yaml: it is the model of another "
+            f"environment or of other settings"
+        ) from error
+    policy.set_training_mode(False)
+    return policy
+
+
+def _read_tensors(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the run has not saved a model")
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("policy.pth") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's message advises to load it unsafely
+        raise ValueError(f"{path} is not a readable model: its policy.pth holds something else than tensors") from error
+    except (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is not a readable model: {' '.join(str(error).split())}") from error

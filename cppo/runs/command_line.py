@@ -1,0 +1,89 @@
+"""What the commands share: typed flags, and one clear line for bad input."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import gymnasium as gym
+import tyro
+
+Flags = TypeVar("Flags")
+BAD_INPUT = (
+    ValueError,
+    TypeError,
+    OSError,
+    gym.error.Error,
+    ImportError,  # --env of a package that isn't installed
+    AssertionError,  # stable-baselines3 checks the spaces of an environment with assert
+    NotImplementedError,
+    MemoryError,
+)
+"""What building things from bad input raises."""
+
+
+def parse(
+    flags: type[Flags], program: str, description: str, default: Flags | None = None, args: Sequence[str] | None = None
+) -> Flags:
+    """Read the command line into a dataclass.
+
+    :param flags: a dataclass whose fields are the flags
+    :param program: the command's name
+    :param description: what it does, the first part of ``--help``
+    :param default: where defaults come from; by default the dataclass itself
+    :param args: the command line; by default that of the program
+    :return: the flags; bad ones end the program with one line on stderr and exit code 2
+    """
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            given: dict[str, Any] = {"default": default} if default is not None else {}
+            return tyro.cli(flags, prog=program, description=description, args=args, **given)
+    except SystemExit as end:
+        if end.code == 2:
+            fail(program, _first_paragraph(errors.getvalue()))
+        raise
+
+
+def or_fail(program: str, build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function on the user's input; bad input ends the program with one line on stderr and exit code 2."""
+    try:
+        return build(*args, **kwargs)
+    except BAD_INPUT as error:
+        fail(program, str(error) or type(error).__name__)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def fail(program: str, message: str) -> NoReturn:
+    """End the program with one line on stderr and exit code 2."""
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def show_warnings_plainly(program: str) -> None:
+    """Show each warning as one line on stderr, without the place in the code that issued it."""
+
+    def show(message: Warning | str, *_: Any) -> None:
+        print(f"{program}: warning: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+
+    warnings.showwarning = show  # type: ignore[assignment]
+
+
+def _first_paragraph(box: str) -> str:
+    """The message of a boxed error: what stands between its title and the next rule.
+
+    The title is part of the box's upper edge, or, where stdout can't show lines, has a rule of its own below.
+    """
+    lines = [line.strip().strip("│").strip() for line in box.splitlines()[1:]]
+    message = itertools.dropwhile(_is_rule, lines)
+    return " ".join(itertools.takewhile(lambda line: not _is_rule(line), message))
+
+
+def _is_rule(line: str) -> bool:
+    return not line.strip("─╰╯-")

@@ -1,0 +1,98 @@
+"""What a training run tells while it runs: friction and phase in the logs, a bar or lines on the screen."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+EPISODES_AVERAGED = 100
+
+
+@dataclass
+class PhaseReturns:
+    """The last returns of one phase.
+
+    :param phase: its number; None where the environment has no phases
+    :param friction: the ground friction, likewise
+    :param returns: of its last episodes
+    """
+
+    phase: int | None
+    friction: float | None
+    returns: deque[float] = field(default_factory=lambda: deque(maxlen=EPISODES_AVERAGED))
+
+    @property
+    def mean(self) -> float:
+        """Mean return of the last episodes, NaN before the first."""
+        return sum(self.returns) / len(self.returns) if self.returns else float("nan")
+
+    def __str__(self) -> str:
+        where = "" if self.phase is None else f"phase {self.phase}, friction {self.friction:.4g}: "
+        if not self.returns:
+            return f"{where}no episode has ended"
+        return f"{where}return {self.mean:.1f} (mean of the last {len(self.returns)} episodes)"
+
+
+class Progress(BaseCallback):
+    """Logs friction and phase with each update, and shows the progress: a bar on a terminal, plain lines elsewhere.
+
+    ``stop()`` ends the training after the environment step at work.
+
+    :param bar: whether to draw a bar; None: if stderr is a terminal
+    """
+
+    def __init__(self, bar: bool | None = None) -> None:
+        super().__init__()
+        self.stopped = False
+        self._phases: dict[int | None, PhaseReturns] = {}
+        self._show_bar = sys.stderr.isatty() if bar is None else bar
+        self._bar: tqdm | None = None
+
+    @property
+    def phases(self) -> list[PhaseReturns]:
+        """What was seen of each phase, in the order they began."""
+        return list(self._phases.values())
+
+    def stop(self) -> None:
+        """End the training after the environment step at work."""
+        self.stopped = True
+
+    def _on_training_start(self) -> None:
+        self._total = self.locals["total_timesteps"]
+        self._started = self._last_line = time.monotonic()
+        self._first_step = self.num_timesteps
+        if self._show_bar:
+            self._bar = tqdm(total=self._total, initial=self.num_timesteps, unit=" steps", unit_scale=True)
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            # Parallel environments enter a phase at different times: one may finish an episode of an earlier phase.
+            phase = info.get("phase")
+            seen = self._phases.setdefault(phase, PhaseReturns(phase, info.get("friction")))
+            if "episode" in info:
+                seen.returns.append(float(info["episode"]["r"]))
+        return not self.stopped
+
+    def _on_rollout_end(self) -> None:
+        now = self.phases[-1]
+        if now.phase is not None:
+            self.logger.record("environment/friction", now.friction)
+            self.logger.record("environment/phase", now.phase)
+        if self._bar is not None:
+            self._bar.set_postfix_str(str(now).split(" (")[0])
+            self._bar.update(self.num_timesteps - self._bar.n)
+        elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            speed = (self.num_timesteps - self._first_step) / (self._last_line - self._started)
+            print(f"{self.num_timesteps:,} of {self._total:,} steps, {speed:.0f}/s, {now}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Finish the bar, also when training was interrupted."""
+        if self._bar is not None:
+            self._bar.close()
