@@ -58,10 +58,9 @@ NATURE: dict[str, Any] = TALK | {
 }
 
 QUICK: dict[str, Any] = NATURE | {
-    "total_timesteps": 153_600,  # this and what follows: ours, for three frictions of 25 rollouts each in minutes
-    "change_every": 51_200,
+    "total_timesteps": 184_320,  # this and what follows: ours, for three frictions of 30 rollouts each in minutes
+    "change_every": 61_440,
     "friction_range": (0.1, 2.0),
-    "learning_rate": 3e-4,
     "maturity_threshold": 1_000,
 }
 
