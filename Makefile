@@ -23,7 +23,7 @@ demo: $(INSTALLED)
 	@echo "The curves: $(BIN)/tensorboard --logdir runs/demo"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --quiet
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --quiet
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -7,23 +7,28 @@ Dohare, Sutton & Mahmood, "Continual Backprop: Stochastic Gradient Descent with 
 from __future__ import annotations
 
 import math
-import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cppo.checks import check_hyperparameters, check_modules, trained_by, uncompiled, unwrapped
+from cppo.description import Description
 from cppo.hidden_layers import HiddenLayer, check_distinct
 from cppo.initializers import Initializer, find_initializer
-from cppo.optimizer_state import FreshOptimizerState
+from cppo.optimizer_state import FreshOptimizerState, step_was_skipped
 from cppo.tracing import find_hidden_layers
+from cppo.unit_state import UnitState
 from cppo.utilities import Utility, find_utility
 from cppo.watched_layer import WatchedLayer
 
+STEPS_BEFORE_WARNING = 100
+"""Optimizer steps after which a layer that no training pass reached is worth a warning."""
 
-class ContinualBackprop(nn.Module):
+
+class ContinualBackprop(UnitState):
     """Keeps a network plastic: after every optimizer step, replaces a few mature, least useful hidden units.
 
     It hooks into the module's readers (to see the features of training passes) and into the optimizer (to run after
@@ -35,7 +40,14 @@ class ContinualBackprop(nn.Module):
 
     Its buffers are its state: it moves with ``.to(device)`` and saves with ``state_dict()``, random generator included.
     Passes in evaluation mode or without gradients don't count. A layer that saw no training pass since the last
-    step is left as it is, its ages included.
+    step is left as it is, its ages included, and so is one that is frozen or whose reader is (``requires_grad`` off).
+    A step that a ``GradScaler`` makes a fused optimizer skip does nothing; one that isn't taken at all leaves its
+    features to the next. It follows the module to another device or number format, works under ``torch.compile``, and
+    can be copied or pickled together with module and optimizer: the copy watches the copy.
+
+    Where ``torch.distributed`` is initialised, all ranks replace the same units by the same ones: what each sees is
+    averaged over them, weighed by their samples. That costs two ``all_reduce`` a step, each of one number a unit and
+    one a layer.
 
     :param module: the network; its hidden layers are found by tracing unless ``hidden_layers`` names them
     :param optimizer: the optimizer that trains it
@@ -53,12 +65,6 @@ class ContinualBackprop(nn.Module):
     :raises ValueError: for a value out of range or an unknown name, and where no layer can be watched
     """
 
-    age: Tensor
-    average_utility: Tensor
-    average_activation: Tensor
-    accumulator: Tensor
-    n_replaced: Tensor
-
     def __init__(
         self,
         module: nn.Module,
@@ -75,7 +81,7 @@ class ContinualBackprop(nn.Module):
         example_input: Any = None,
     ) -> None:
         super().__init__()
-        _check_modules(module, optimizer)
+        check_modules(module, optimizer)
         check_hyperparameters(replacement_rate, maturity_threshold, decay_rate)
         self.replacement_rate = replacement_rate
         self.maturity_threshold = maturity_threshold
@@ -84,27 +90,26 @@ class ContinualBackprop(nn.Module):
         self.initializer = find_initializer(initializer)
         self.bias_transfer = bias_transfer
         self.reset_optimizer_state = reset_optimizer_state
-        records = find_hidden_layers(module, example_input) if hidden_layers is None else list(hidden_layers)
-        records = _trained_by(optimizer, records)
+        module = unwrapped(module)
+        with uncompiled(module):
+            records = find_hidden_layers(module, example_input) if hidden_layers is None else list(hidden_layers)
+        records, left_out = trained_by(optimizer, records)
         check_distinct(records)
-        self.generator = torch.Generator().manual_seed(torch.initial_seed() if seed is None else seed)
-        self._register_state(records)
+        self._description = Description(module, records, left_out)
+        self._register_state(records, torch.initial_seed() if seed is None else seed)
         parts = [part for record in records for part in record.parts()]
         self.optimizer_state = FreshOptimizerState(optimizer, parts)
         self.layers = self._watch(records)
-        self._handles = [layer.listen() for layer in self.layers]
-        self._handles.append(optimizer.register_step_pre_hook(self._before_optimizer_step))
-        self._handles.append(optimizer.register_step_post_hook(self._after_optimizer_step))
+        self._optimizer = optimizer
+        self._steps = 0
+        self._needs_gradient = getattr(self.utility, "needs_gradient", False)
+        self._hook_optimizer()
 
-    def _register_state(self, records: Sequence[HiddenLayer]) -> None:
-        """All layers' units lie one after another in each buffer, so that a step costs few calls."""
-        self.n_units = sum(record.n_units for record in records)
-        device, dtype = records[0].incoming_weights.parameter.device, records[0].incoming_weights.parameter.dtype
-        self.register_buffer("age", torch.zeros(self.n_units, dtype=torch.int64, device=device))
-        self.register_buffer("average_utility", torch.zeros(self.n_units, dtype=dtype, device=device))
-        self.register_buffer("average_activation", torch.zeros(self.n_units, dtype=dtype, device=device))
-        self.register_buffer("accumulator", torch.zeros(len(records), dtype=torch.float64, device=device))
-        self.register_buffer("n_replaced", torch.zeros(len(records), dtype=torch.int64, device=device))
+    def _hook_optimizer(self) -> None:
+        self._handles = [
+            self._optimizer.register_step_pre_hook(self._before_optimizer_step),
+            self._optimizer.register_step_post_hook(self._after_optimizer_step),
+        ]
 
     def _watch(self, records: Sequence[HiddenLayer]) -> list[WatchedLayer]:
         layers: list[WatchedLayer] = []
@@ -115,46 +120,72 @@ class ContinualBackprop(nn.Module):
             first_part += len(list(record.parts()))
         return layers
 
-    @property
-    def total_replaced(self) -> int:
-        """Number of units replaced so far, over all layers."""
-        return int(self.n_replaced.sum())
+    def describe(self) -> str:
+        """A table of the layers: those watched with their readers, those left out with the reason."""
+        return self._description.table(self.layers)
 
     def remove(self) -> None:
         """Stop watching and replacing; the module and the optimizer are as if it had never been there."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        for layer in self.layers:
+            layer.stop_listening()
 
-    def get_extra_state(self) -> dict[str, Tensor]:
-        """The random generator's state, as part of ``state_dict()``."""
-        return {"generator": self.generator.get_state()}
+    def __getstate__(self) -> dict[str, Any]:
+        # An optimizer's hooks are neither copied nor pickled with it; whether there were any is what a copy must know.
+        return self.__dict__ | {"_handles": [None for _ in self._handles]}
 
-    def set_extra_state(self, state: dict[str, Tensor]) -> None:
-        """Restore the random generator, as part of ``load_state_dict()``."""
-        self.generator.set_state(state["generator"].cpu())
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self._handles:
+            self._hook_optimizer()
+            for layer in self.layers:
+                layer.wake()
 
     @torch.no_grad()
-    def _before_optimizer_step(self, *hook_arguments: Any) -> None:
-        """Refuse a gradient that isn't finite before it reaches the weights."""
-        gradients = [layer.gradient_to_check() for layer in self.layers]
-        given = [gradient.flatten() for gradient in gradients if gradient is not None]
-        if not given or math.isfinite(torch.cat(given).sum().item()):
+    def _before_optimizer_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Refuse a gradient that isn't finite before it reaches the weights; measure it if asked to."""
+        if step_was_skipped(optimizer):
             return
-        for layer, gradient in zip(self.layers, gradients, strict=True):
-            if gradient is not None and not gradient.isfinite().all():
-                raise FloatingPointError(f"the gradient of {layer.name} is not finite; no weight was changed")
+        gradients = [layer.gradient_to_check() for layer in self.layers]
+        given = [gradient if gradient.ndim == 1 else gradient.flatten() for gradient in gradients if gradient is not None]
+        if given and not math.isfinite(torch.cat(given).sum().item()):
+            for layer, gradient in zip(self.layers, gradients, strict=True):
+                if gradient is not None and not gradient.isfinite().all():
+                    raise FloatingPointError(f"the gradient of {layer.name} is not finite; no weight was changed")
+        if self._needs_gradient:
+            self._measure_effects(getattr(optimizer, "grad_scale", None))
+        if self.reset_optimizer_state:
+            self.optimizer_state.before_step()
+
+    def _measure_effects(self, scale: Tensor | None) -> None:
+        for layer in self.layers:
+            layer.measure_effect(scale)
 
     @torch.no_grad()
-    def _after_optimizer_step(self, *hook_arguments: Any) -> None:
+    def _after_optimizer_step(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         """Generate and test: watch, rank, choose in all layers, then replace."""
-        if self.reset_optimizer_state:
-            self.optimizer_state.correct()
-        layers = [layer for layer in self.layers if layer.seen]
-        self._update_averages(layers)
         for layer in self.layers:
             layer.rest()
-        due = self._count_due(layers)
+        if step_was_skipped(optimizer):
+            for layer in self.layers:
+                layer.forget()
+            return
+        self.follow(self.layers[0].weights)
+        if self.reset_optimizer_state:
+            self.optimizer_state.correct()
+        if self._needs_gradient and (kwargs or len(args) > 1):  # a closure made the gradient after the first hook
+            self._measure_effects(None)
+        self._replace(self._count_due(self._update_averages()))
+        self._steps += 1
+        if self._steps == STEPS_BEFORE_WARNING:
+            self._warn_of_unseen_layers()
+
+    def _replace(self, due: Sequence[tuple[WatchedLayer, int]]) -> None:
+        """Choose in all layers before any is changed; outgoing weights come last, so that they end at zero."""
         for layer, count in due:
             layer.choose(count)
         if self.bias_transfer:
@@ -165,70 +196,48 @@ class ContinualBackprop(nn.Module):
         for layer, _ in due:
             layer.silence_outgoing()
 
-    def _update_averages(self, layers: Sequence[WatchedLayer]) -> None:
-        """Age the units and update the running averages of activation, then of utility (which may use the former)."""
-        if not layers:
-            return
-        everything = len(layers) == len(self.layers)
-        spans = [slice(0, self.n_units)] if everything else [layer.span for layer in layers]
+    def _update_averages(self) -> list[WatchedLayer]:
+        """Age the units and update the running averages of activation, then of utility (which may use the former).
+
+        :return: the layers that were seen in training passes since the last step
+        """
+        layers = [layer for layer in self.layers if layer.is_ready()]
         activations = [layer.observe() for layer in layers]
-        for span, activation in zip(spans, [torch.cat(activations)] if everything else activations, strict=True):
-            self.age[span] += 1
-            self.average_activation[span].lerp_(activation, 1 - self.decay_rate)
+        if self.ranks.several:
+            layers, activations = self._average(layers, activations)
+        if not layers:
+            return layers
+        for age in [self.age] if len(layers) == len(self.layers) else [layer.age for layer in layers]:
+            age.add_(1)
+        self._lerp(self.average_activation, layers, activations)
         utilities = [layer.instantaneous_utility() for layer in layers]
-        for span, utility in zip(spans, [torch.cat(utilities)] if everything else utilities, strict=True):
-            self.average_utility[span].lerp_(utility, 1 - self.decay_rate)
+        if self.ranks.several:
+            layers, utilities = self._average(layers, utilities)
+        self._lerp(self.average_utility, layers, utilities)
         if not math.isfinite(torch.dot(self.average_activation, self.average_utility).item()):
             for layer in layers:
                 layer.check_finite()
+        return layers
 
     def _count_due(self, layers: Sequence[WatchedLayer]) -> list[tuple[WatchedLayer, int]]:
         """Accumulate the layers' shares of replacements and take the whole numbers out."""
-        mature = self.age.cpu().numpy() > self.maturity_threshold
-        eligible = np.add.reduceat(mature, [layer.span.start for layer in self.layers], dtype=np.int64)
-        if len(layers) < len(self.layers):
-            eligible *= [layer in layers for layer in self.layers]
-        self.accumulator += torch.from_numpy(self.replacement_rate * eligible).to(self.accumulator.device)
-        whole = self.accumulator.floor()
-        self.accumulator -= whole
-        return [(self.layers[number], int(count)) for number, count in enumerate(whole.tolist()) if count]
+        mature = self.count_mature(aged=len(layers) == len(self.layers))
+        accumulator = self.accumulator.numpy()
+        due = []
+        for layer in layers:
+            total = accumulator[layer.number] + self.replacement_rate * mature[layer.number]
+            count = int(total)
+            accumulator[layer.number] = total - count
+            if count:
+                due.append((layer, count))
+        return due
 
-
-def check_hyperparameters(replacement_rate: float, maturity_threshold: float, decay_rate: float) -> None:
-    """Check the numbers that steer generate-and-test.
-
-    :raises TypeError: for something that is no number
-    :raises ValueError: for a number out of range; both name the value and what is allowed
-    """
-    below_one = math.nextafter(1, 0)
-    for name, value, highest, allowed in (
-        ("replacement_rate", replacement_rate, 1, "a number from 0 to 1"),
-        ("maturity_threshold", maturity_threshold, sys.float_info.max, "a number of optimizer steps, 0 or more"),
-        ("decay_rate", decay_rate, below_one, "a number from 0 to less than 1"),
-    ):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{name}={value!r} is not allowed: it must be {allowed}")
-        if not 0 <= value <= highest:
-            raise ValueError(f"{name}={value!r} is not allowed: it must be {allowed}")
-
-
-def _check_modules(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
-
-
-def _trained_by(optimizer: torch.optim.Optimizer, layers: Sequence[HiddenLayer]) -> list[HiddenLayer]:
-    """Keep the layers all of whose weights the optimizer trains: the others are not its to replace.
-
-    :raises ValueError: if none is left
-    """
-    trained = {
-        parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad
-    }
-    kept = [layer for layer in layers if all(part.parameter in trained for part in layer.parts())]
-    if not kept:
-        names = ", ".join(layer.name for layer in layers)
-        raise ValueError(f"the optimizer trains none of the hidden layers whole ({names or 'none given'})")
-    return kept
+    def _warn_of_unseen_layers(self) -> None:
+        """Nothing is to be watched in vain without a word."""
+        for layer in self.layers:
+            if not layer.age.any() and not layer.total_replaced:
+                warnings.warn(
+                    f"{layer.name}: in {self._steps} optimizer steps no training pass (module.train(), gradients on) "
+                    "went through it while it and its readers were trainable, so none of its units is replaced",
+                    stacklevel=2,
+                )

@@ -9,9 +9,24 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 LAYERS_WITH_UNITS = (nn.Linear, *CONVOLUTIONS)
+
+NORMS = (_NormBase, nn.LayerNorm, nn.RMSNorm)
+"""Normalisations that keep a slice for each unit (batch, instance, layer, root mean square); see also ``is_norm``."""
+
+VALUES_OF_NEW_NORMS = {
+    "weight": 1.0,
+    "scale": 1.0,
+    "bias": 0.0,
+    "running_mean": 0.0,
+    "running_var": 1.0,
+    "ra_mean": 0.0,
+    "ra_var": 1.0,
+}
+"""What a normalisation begins with, by the names of torch's modules and of sb3-contrib's ``BatchRenorm``."""
 
 UnitModule = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 """A module whose outputs (channels) are units."""
@@ -28,7 +43,7 @@ class UnitWeights(NamedTuple):
     :param block: how many consecutive indices belong to each unit (more than one behind a flattened feature map)
     """
 
-    module: UnitModule
+    module: nn.Module
     name: str
     n_units: int
     axis: int
@@ -74,8 +89,11 @@ class HiddenLayer:
         It sets the gain of the initializers that have one.
     :param columns: for each reader (first input index, indices per unit); by default it reads nothing but these units
     :param name: how messages and logs call this layer
-    :raises TypeError: for modules that are neither linear nor a convolution
-    :raises ValueError: if a reader has no such inputs
+    :param norms: the normalisation modules between the units and their readers. A new unit's slice of their weights,
+        biases and running statistics is that of a new module.
+    :param norm_columns: for each norm (first index, indices per unit); by default it normalises nothing but these units
+    :raises TypeError: for modules that are neither linear nor a convolution, and for norms that are none
+    :raises ValueError: if a reader or a norm has no such inputs
     """
 
     incoming: UnitModule
@@ -83,6 +101,8 @@ class HiddenLayer:
     activation: nn.Module | Callable[[Tensor], Tensor] | None = None
     columns: Sequence[tuple[int, int]] = ()
     name: str = "hidden layer"
+    norms: Sequence[nn.Module] = ()
+    norm_columns: Sequence[tuple[int, int]] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outgoing", tuple(self.outgoing))
@@ -90,24 +110,44 @@ class HiddenLayer:
             raise ValueError(f"{self.name}: no module reads its units, so there is no outgoing weight to replace")
         for module in (self.incoming, *self.outgoing):
             _check_module(self.name, module)
-        columns = tuple(self.columns) or tuple(self._whole_input(reader) for reader in self.outgoing)
+        self._check_columns()
+        self._check_norms()
+
+    def _check_columns(self) -> None:
+        columns = tuple(self.columns) or tuple(self._whole(reader, n_inputs(reader)) for reader in self.outgoing)
         object.__setattr__(self, "columns", columns)
         if len(columns) != len(self.outgoing):
             raise ValueError(f"{self.name}: {len(columns)} columns for {len(self.outgoing)} readers")
-        for reader, (start, block) in zip(self.outgoing, columns, strict=True):
-            if block < 1 or start < 0 or start + self.n_units * block > n_inputs(reader):
-                raise ValueError(
-                    f"{self.name}: its {self.n_units} units don't fit the {n_inputs(reader)} inputs of {reader} "
-                    f"from {start} on with {block} inputs per unit"
-                )
+        for reader, place in zip(self.outgoing, columns, strict=True):
+            self._check_place(reader, n_inputs(reader), place)
 
-    def _whole_input(self, reader: UnitModule) -> tuple[int, int]:
-        """The columns of a reader that reads nothing but these units."""
-        block, rest = divmod(n_inputs(reader), self.n_units)
+    def _check_norms(self) -> None:
+        object.__setattr__(self, "norms", tuple(self.norms))
+        for norm in self.norms:
+            if not is_norm(norm):
+                raise TypeError(f"{self.name}: {type(norm).__name__} is no normalisation whose slices can be reset")
+        columns = tuple(self.norm_columns) or tuple(self._whole(norm, norm_width(norm)) for norm in self.norms)
+        object.__setattr__(self, "norm_columns", columns)
+        if len(columns) != len(self.norms):
+            raise ValueError(f"{self.name}: {len(columns)} columns for {len(self.norms)} norms")
+        for norm, place in zip(self.norms, columns, strict=True):
+            self._check_place(norm, norm_width(norm), place)
+
+    def _check_place(self, module: nn.Module, width: int, place: tuple[int, int]) -> None:
+        start, block = place
+        if block < 1 or start < 0 or start + self.n_units * block > width:
+            raise ValueError(
+                f"{self.name}: its {self.n_units} units don't fit the {width} inputs of {module} "
+                f"from {start} on with {block} inputs per unit"
+            )
+
+    def _whole(self, module: nn.Module, width: int) -> tuple[int, int]:
+        """The columns of a module that is given nothing but these units."""
+        block, rest = divmod(width, self.n_units)
         if rest:
             raise ValueError(
-                f"{self.name}: the {n_inputs(reader)} inputs of {reader} are no multiple of its {self.n_units} units; "
-                "pass columns=[(first input, inputs per unit), ...]"
+                f"{self.name}: the {width} inputs of {module} are no multiple of its {self.n_units} units; "
+                "pass the columns: [(first input, inputs per unit), ...]"
             )
         return 0, block
 
@@ -115,6 +155,12 @@ class HiddenLayer:
     def n_units(self) -> int:
         """Number of hidden units."""
         return self.incoming.weight.shape[0]
+
+    @cached_property
+    def is_nonnegative(self) -> bool:
+        """Whether the units' features can't be negative, so that their magnitude is their value."""
+        plain = isinstance(self.activation, nn.ReLU) or self.activation in (torch.relu, nn.functional.relu)
+        return plain and not self.norm_slices
 
     @cached_property
     def incoming_weights(self) -> UnitWeights:
@@ -134,11 +180,22 @@ class HiddenLayer:
             for reader, (start, block) in zip(self.outgoing, self.columns, strict=True)
         ]
 
+    @cached_property
+    def norm_slices(self) -> list[UnitWeights]:
+        """What the norms keep for the units: weights, biases, running statistics, as far as they have them."""
+        return [
+            UnitWeights(norm, name, self.n_units, 0, start, block)
+            for norm, (start, block) in zip(self.norms, self.norm_columns, strict=True)
+            for name in VALUES_OF_NEW_NORMS
+            if isinstance(getattr(norm, name, None), Tensor)
+        ]
+
     def parts(self) -> Iterator[UnitWeights]:
         """Every weight that belongs to the units, incoming ones first."""
         yield self.incoming_weights
         if self.incoming_bias is not None:
             yield self.incoming_bias
+        yield from (part for part in self.norm_slices if isinstance(part.parameter, nn.Parameter))
         yield from self.outgoing_weights
 
     def features(self, reader_input: Tensor) -> Tensor:
@@ -147,7 +204,7 @@ class HiddenLayer:
         :return: shape (samples, n_units); positions of a feature map count as samples
         """
         reader, (start, block) = self.outgoing[0], self.columns[0]
-        axis = reader_input.ndim - 1 if isinstance(reader, nn.Linear) else 1
+        axis = reader_input.ndim - 1 if isinstance(reader, nn.Linear) else reader_input.ndim - reader.weight.ndim + 1
         if block == 1 and axis == 1 and reader_input.ndim == 2 and reader_input.shape[1] == self.n_units:
             return reader_input
         units = reader_input.narrow(axis, start, self.n_units * block).unflatten(axis, (self.n_units, block))
@@ -170,6 +227,17 @@ def _averaging(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 def n_inputs(reader: UnitModule) -> int:
     """Number of inputs (features or channels) of a linear layer or a convolution."""
     return reader.weight.shape[1]
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a normalisation that keeps a slice for each unit; sb3-contrib's goes by its name."""
+    return isinstance(module, NORMS) or any(kind.__name__ == "BatchRenorm" for kind in type(module).__mro__)
+
+
+def norm_width(norm: nn.Module) -> int:
+    """Number of features (channels) a normalisation is for; of a shape, the first axis counts."""
+    shape = getattr(norm, "normalized_shape", None)
+    return int(shape[0] if shape else norm.num_features)  # type: ignore[arg-type]
 
 
 def _check_module(name: str, module: nn.Module) -> None:

@@ -61,7 +61,7 @@ def orthogonal(layer: HiddenLayer, count: int, generator: torch.Generator) -> Te
     """
     inputs = fan_in(layer)
     length = max(layer.n_units, inputs)
-    directions, triangle = torch.linalg.qr(torch.randn(length, count, generator=generator))
+    directions, triangle = torch.linalg.qr(torch.randn(length, count, generator=generator, device=generator.device))
     rows = (directions * triangle.diagonal().sign()).T[:, :inputs]
     return math.sqrt(2) * rows.reshape(count, *layer.incoming.weight.shape[1:])
 
@@ -97,4 +97,4 @@ def activation_gain(layer: HiddenLayer) -> float:
 
 def _uniform(layer: HiddenLayer, count: int, bound: float, generator: torch.Generator) -> Tensor:
     shape = (count, *layer.incoming.weight.shape[1:])
-    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    return torch.empty(shape, device=generator.device).uniform_(-bound, bound, generator=generator)

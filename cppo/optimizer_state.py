@@ -1,63 +1,49 @@
 """A new unit's optimizer state starts afresh, the step count included.
 
-Clearing the moments of a replaced weight is easy. Its step count is not: torch keeps one a parameter, so Adam would no
-longer correct the bias of the weight's young moments and its first updates would be wrong by a factor of 3 (betas .9,
-.999). So after each optimizer step the young weights' update is corrected to the one their own step count gives.
+Setting the state of a replaced weight to that of a new parameter is easy. Its step count is not: torch keeps one a
+parameter, so Adam would no longer correct the bias of the weight's young moments and its first updates would be wrong
+by a factor of 3 (betas .9, .999). So after each optimizer step the young weights' update is corrected to the one their
+own step count gives.
+
+That makes the next updates of a replaced weight those of a new optimizer for SGD, Adam, AdamW, NAdam, RMSprop,
+Adadelta, Adagrad without ``lr_decay``, Rprop (their subclasses included) and stable-baselines3's ``RMSpropTFLike``,
+with every option and implementation. Any other optimizer is named by a warning at its first step: the state tensors of
+a parameter's shape are set to zero for the replaced weights, and its step count goes on.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
+import warnings
+import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cppo.fused_steps import FusedSteps
 from cppo.hidden_layers import UnitWeights
+from cppo.optimizer_families import Group, StepTaken, find_family, initial_value, what_stays_old
+from cppo.young_weights import Cohort, YoungWeights, flat
 
-NEGLIGIBLE = 1e-6
-"""A weight is young until its bias correction changes the update by less than this share."""
 
+def step_was_skipped(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the step that an optimizer has just taken changed nothing: a fused one under AMP's ``GradScaler``.
 
-@dataclass
-class YoungWeights:
-    """The young weights of one parameter, by flat index.
-
-    :param parameter: the parameter
-    :param index: where its young weights lie
-    :param births: the parameter's step count when each was born
+    To be asked in the optimizer's step hooks; other optimizers aren't even stepped when a gradient isn't finite.
     """
-
-    parameter: nn.Parameter
-    index: Tensor
-    births: Tensor
-
-
-@dataclass
-class Cohort:
-    """Young weights of parameters that have taken the same number of steps with the same hyperparameters.
-
-    :param group: index of their parameter group in the optimizer
-    :param weights: where they lie
-    :param births: the distinct step counts at which they were born, ascending
-    :param birth_of: for each weight, its entry in ``births``
-    """
-
-    group: int
-    weights: list[YoungWeights]
-    births: Tensor
-    birth_of: Tensor
+    found_inf = getattr(optimizer, "found_inf", None)
+    return found_inf is not None and bool(found_inf)
 
 
 class FreshOptimizerState(nn.Module):
     """Gives the weights of replaced units the optimizer state of new parameters, and keeps it that way.
 
-    Its buffer holds, for each part and unit, the parameter's step count at which the unit was last replaced.
+    Its buffer holds, for each part and unit, the parameter's step count at which the unit was last replaced. Apart from
+    that it keeps an index and a birth for each young weight: at most as much as two tensors of the parameter's size.
 
-    :param optimizer: the optimizer whose state is meant; ``torch.optim.Adam`` and its subclasses count their steps
+    :param optimizer: the optimizer whose state is meant
     :param parts: every set of weights that belongs to the units of a layer
     """
 
@@ -68,11 +54,22 @@ class FreshOptimizerState(nn.Module):
         self.parts = list(parts)
         ends = torch.tensor([0] + [part.n_units for part in self.parts]).cumsum(0).tolist()
         self.spans = [slice(start, end) for start, end in itertools.pairwise(ends)]
-        self.register_buffer("replaced_at", torch.zeros(ends[-1]))
         self._parameters_of_units = list({part.parameter: None for part in self.parts})
+        device = self._parameters_of_units[0].device if self.parts else None
+        self.register_buffer("replaced_at", torch.zeros(ends[-1], dtype=torch.int64, device=device))
+        self._family = find_family(optimizer)
+        self._fused_steps = FusedSteps(optimizer)
+        self._warning = what_stays_old(optimizer)
+        self._young: dict[nn.Parameter, YoungWeights] = {}
+        self._looked_at: list[YoungWeights] = []
         self._cohorts: list[Cohort] = []
+        self._tables: dict[tuple[object, ...], tuple[Tensor, ...]] = {}
         self._stepped: list[bool] | None = None
-        optimizer.register_load_state_dict_post_hook(self._forget_young)
+        self._has_replaced: bool | None = None
+        self._grown: list[float] = []
+        self._before: dict[nn.Parameter, Tensor] = {}
+        self._handle: torch.utils.hooks.RemovableHandle | None = None
+        self._keep_weights_before_steps()
 
     @torch.no_grad()
     def restart(self, part: int, units: Tensor) -> None:
@@ -85,109 +82,179 @@ class FreshOptimizerState(nn.Module):
         state = self.optimizer.state.get(weights.parameter)
         if not state:
             return
-        for value in state.values():
+        group = self.optimizer.param_groups[self._group_numbers()[weights.parameter]]
+        for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == weights.parameter.shape:
-                weights.view(value).index_fill_(weights.axis, units, 0)
-        if "step" in state:
-            self.replaced_at[self.spans[part]][units] = float(state["step"])
-            self._forget_young()
+                start = initial_value(self.optimizer, group, name)
+                weights.view(value).index_fill_(weights.axis, units, start)
+        if self._family is not None and self._family.steps_until_grown(group):
+            self.replaced_at[self.spans[part]][units] = self._family.clock(state)
+            self._young.pop(weights.parameter, None)
+            self._stepped = self._has_replaced = None
+
+    def before_step(self) -> None:
+        """Make up for the time that corrections cost, once a unit has been replaced; call it before each step."""
+        if self._has_replaced is None:
+            self._has_replaced = bool(self.replaced_at.any())
+        if self._has_replaced:
+            self._fused_steps.begin()
 
     @torch.no_grad()
     def correct(self) -> None:
         """Correct the update that the optimizer just gave the young weights; call it once after every step."""
-        stepped = [parameter.grad is not None for parameter in self._parameters_of_units]
-        if stepped != self._stepped:
-            self._cohorts, self._stepped = self._find_young(stepped), stepped
+        self._fused_steps.end()
+        if self._warning is not None:
+            warnings.warn(self._warning, stacklevel=2)
+            self._warning = None
+        if self._family is None or step_was_skipped(self.optimizer):
+            return
+        self._find_young()
         for cohort in self._cohorts:
             self._correct(cohort)
+        self._before.clear()
 
     def _correct(self, cohort: Cohort) -> None:
-        """Correct a cohort as one vector: with few young weights a parameter, calls cost more than arithmetic.
-
-        With the moments m and v that the optimizer keeps, Adam's update after s steps is -lr * m / (c1 * (sqrt(v / c2)
-        + eps)) where c = 1 - beta^s. The optimizer took the parameter's s, here each weight gets its own.
-        """
-        group = self.optimizer.param_groups[cohort.group]
-        states = [self.optimizer.state[young.parameter] for young in cohort.weights]
-        step = float(states[0]["step"])
-        own_steps = step - cohort.births
-        if own_steps[-1].item() > _steps_until_grown(group):
-            self._forget_young()
-            return
-        mean = _gather(cohort.weights, states, "exp_avg")
-        root = _gather(cohort.weights, states, "max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq").sqrt_()
-        scale, offset = (
-            each.to(mean.dtype).index_select(0, cohort.birth_of) for each in _denominator(group, own_steps)
+        """Correct a cohort as one vector: with few young weights a parameter, calls cost more than arithmetic."""
+        assert self._family is not None
+        group, state = self.optimizer.param_groups[cohort.group], cohort.members[0].state
+        assert state is not None
+        moments = [cohort.gather(name) for name in self._family.moments(group)]
+        own_steps = self._family.clock(state) - cohort.births
+        table = self._coefficients(group, self._family.clock(state) - cohort.oldest, moments[0])
+        weights = (lambda: cohort.pick(self._before.get)) if self._before else (lambda: cohort.gather(""))
+        own = tuple(column.index_select(0, own_steps) for column in table)
+        step = StepTaken(
+            group,
+            state,
+            self._family.given(group, state),
+            own,
+            moments,
+            lambda: cohort.pick(lambda parameter: parameter.grad),
+            weights,
         )
-        right = mean / offset.addcmul_(scale, root)
-        scale_given, offset_given = (each.item() for each in _denominator(group, own_steps.new_tensor(step)))
-        given = mean.div_(root.mul_(scale_given).add_(offset_given))
-        missing = given.sub_(right).mul_(float(group["lr"]))
-        for young, change in zip(cohort.weights, missing.split([len(y.index) for y in cohort.weights]), strict=True):
-            _add(young.parameter, young.index, change)
+        missing, of_moment = self._family.missing(step)
+        cohort.add("", missing.mul_(float(group["lr"])))
+        if of_moment is not None:
+            self._correct_moments(cohort, self._family.moments(group)[0], of_moment)
 
-    def _find_young(self, stepped: Sequence[bool]) -> list[Cohort]:
-        """Look through the parameters that took the last step for weights whose own step count still matters."""
-        together: dict[tuple[int, float], list[YoungWeights]] = {}
-        groups = {p: number for number, group in enumerate(self.optimizer.param_groups) for p in group["params"]}
-        for parameter in itertools.compress(self._parameters_of_units, stepped):
-            number = groups.get(parameter)
-            state = self.optimizer.state.get(parameter) or {}
-            if number is None or not {"step", "exp_avg", "exp_avg_sq"} <= state.keys():
-                continue
-            step = float(state["step"])
-            births = self._births(parameter).flatten()
-            oldest = max(0.0, step - _steps_until_grown(self.optimizer.param_groups[number]))
-            index = (births > oldest).nonzero().squeeze(1)
-            if len(index):
-                together.setdefault((number, step), []).append(YoungWeights(parameter, index, births[index].double()))
-        return [
-            Cohort(number, members, *torch.unique(torch.cat([young.births for young in members]), return_inverse=True))
-            for (number, _), members in together.items()
-        ]
-
-    def _births(self, parameter: nn.Parameter) -> Tensor:
-        """When each weight was last replaced, with the unit it feeds or the unit it reads; shape of the parameter."""
-        births = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
-        for part, span in zip(self.parts, self.spans, strict=True):
-            if part.parameter is parameter:
-                view = part.view(births)
-                units = [-1 if axis == part.axis else 1 for axis in range(view.ndim)]
-                torch.maximum(view, self.replaced_at[span].reshape(units), out=view)
-        return births
-
-    def _forget_young(self, *_: object) -> None:
+    def _correct_moments(self, cohort: Cohort, name: str, missing: Tensor) -> None:
+        """Correct a first moment that started wrong; from now on it goes right by itself."""
+        cohort.add(name, missing)
+        for young in cohort.members:
+            self._young.pop(young.parameter)
+            for _, replaced_at in self._births_of_units(young.parameter):
+                replaced_at.zero_()
         self._stepped = None
+
+    def _coefficients(self, group: Group, most_steps: int, like: Tensor) -> tuple[Tensor, ...]:
+        """Tabulate the optimizer's coefficients by number of steps; kept until a hyperparameter changes."""
+        assert self._family is not None
+        key = (self._family.hyperparameters(group), like.dtype, like.device)
+        table = self._tables.get(key)
+        if table is None or (table and len(table[0]) <= most_steps):
+            if len(self._tables) > len(self.optimizer.param_groups):
+                self._tables.clear()
+            steps = torch.arange(2 * most_steps + 1, dtype=torch.float64, device=like.device)
+            table = tuple(column.to(like.dtype) for column in self._family.coefficients(group, steps))
+            self._tables[key] = table
+        return table
+
+    def _find_young(self) -> None:
+        """Look for the weights whose own step count still matters, where something has changed since the last step."""
+        assert self._family is not None
+        grown = [self._family.steps_until_grown(group) for group in self.optimizer.param_groups]
+        if grown != self._grown or any(self._is_outgrown(cohort) for cohort in self._cohorts):
+            self._forget_young()
+        stepped = [parameter.grad is not None for parameter in self._parameters_of_units]
+        entry = self.optimizer.state.get
+        if stepped != self._stepped or not all(young.is_current(entry(young.parameter)) for young in self._looked_at):
+            self._find_cohorts(list(itertools.compress(self._parameters_of_units, stepped)))
+            self._grown, self._stepped = grown, stepped
+
+    def _is_outgrown(self, cohort: Cohort) -> bool:
+        """Whether it is time to look which weights of a cohort are still young."""
+        assert self._family is not None and cohort.members[0].state is not None
+        return self._family.clock(cohort.members[0].state) - cohort.oldest > 1 + 1.25 * self._grown[cohort.group]
+
+    def _find_cohorts(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Look for young weights in the parameters that took the last step, and sort them by what corrects them."""
+        assert self._family is not None
+        together: dict[tuple[int, int, torch.dtype, torch.device], list[YoungWeights]] = {}
+        self._looked_at, numbers = [], self._group_numbers()
+        for parameter in parameters:
+            state = self.optimizer.state.get(parameter)
+            young = self._young.get(parameter)
+            if young is None or not young.is_current(state):
+                group = self.optimizer.param_groups[numbers[parameter]]
+                young = self._young[parameter] = self._find_young_of(parameter, state, group)
+            self._looked_at.append(young)
+            if state and len(young.index):
+                key = (numbers[parameter], self._family.clock(state), parameter.dtype, parameter.device)
+                together.setdefault(key, []).append(young)
+        self._cohorts = [Cohort(key[0], members) for key, members in together.items()]
+
+    def _find_young_of(self, parameter: nn.Parameter, state: dict[str, Any] | None, group: Group) -> YoungWeights:
+        """Look for the young weights of one parameter."""
+        assert self._family is not None
+        births = torch.zeros(parameter.shape, dtype=torch.int32, device=parameter.device)
+        names = self._family.moments(group)
+        if state is None or not set(names) <= state.keys():
+            nothing = births.flatten()[:0]
+            return YoungWeights(parameter, state, {}, nothing, nothing)
+        now = self._family.clock(state)
+        oldest = max(0, now - self._family.steps_until_grown(group))
+        for part, replaced_at in self._births_of_units(parameter):
+            replaced_at[replaced_at > now] = 0  # another state was loaded since, in which this never happened
+            view = part.view(births)
+            units = [-1 if axis == part.axis else 1 for axis in range(view.ndim)]
+            young = torch.where(replaced_at > oldest, replaced_at, 0).to(births)
+            torch.maximum(view, young.reshape(units), out=view)
+        births = births.flatten()
+        index = births.nonzero().squeeze(1)
+        births = births.index_select(0, index)
+        if 3 * len(index) > 2 * parameter.numel():
+            index = index.int()  # two tensors' memory is the limit for index and births
+        tensors = {"": flat(parameter.detach()), **{name: flat(state[name]) for name in names}}
+        return YoungWeights(parameter, state, tensors, index, births)
+
+    def _births_of_units(self, parameter: nn.Parameter) -> list[tuple[UnitWeights, Tensor]]:
+        """Take the parameter's parts and views of when their units were last replaced."""
+        parts = zip(self.parts, self.spans, strict=True)
+        return [(part, self.replaced_at[span]) for part, span in parts if part.parameter is parameter]
+
+    def _group_numbers(self) -> dict[Tensor, int]:
+        """Tell in which group of the optimizer each parameter is."""
+        groups = enumerate(self.optimizer.param_groups)
+        return {parameter: number for number, group in groups for parameter in group["params"]}
+
+    def _forget_young(self) -> None:
+        self._young, self._looked_at, self._cohorts, self._stepped, self._has_replaced = {}, [], [], None, None
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._forget_young()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles look for the young weights themselves: those found here lie in the original."""
+        self._forget_young()
+        return {**self.__dict__, "_before": {}, "_handle": None}
 
-def _steps_until_grown(group: dict[str, Any]) -> float:
-    slowest = max(float(beta) for beta in group["betas"])
-    return math.log(NEGLIGIBLE) / math.log(slowest) if slowest > 0 else 1.0
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The copy of an optimizer has no hooks."""
+        super().__setstate__(state)
+        self._keep_weights_before_steps()
 
+    def remove(self) -> None:
+        """Take back the hook into the optimizer, if there is one."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
 
-def _denominator(group: dict[str, Any], steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Adam's denominator after some steps as a factor of sqrt(v) and an offset, both relative to the moment m."""
-    corrections = [1 - float(beta) ** steps for beta in group["betas"]]
-    return corrections[0] * corrections[1].rsqrt(), corrections[0] * group["eps"]
+    def _keep_weights_before_steps(self) -> None:
+        """Hook into the optimizer where its update can't be told from the weights it leaves; owners may forget us."""
+        hook = weakref.WeakMethod(self._keep_weights)
+        if self._family is not None and any(map(self._family.weights_before, self.optimizer.param_groups)):
+            self._handle = self.optimizer.register_step_pre_hook(lambda *_: (keep := hook()) and keep())
 
-
-def _gather(weights: Sequence[YoungWeights], states: Sequence[dict[str, Tensor]], key: str) -> Tensor:
-    """One moment of all young weights as a vector."""
-    return torch.cat([_take(state[key], young.index) for state, young in zip(states, weights, strict=True)])
-
-
-def _take(tensor: Tensor, index: Tensor) -> Tensor:
-    """Elements of a tensor by flat index."""
-    return tensor.view(-1).index_select(0, index) if tensor.is_contiguous() else tensor.take(index)
-
-
-def _add(tensor: Tensor, index: Tensor, change: Tensor) -> None:
-    """Add to elements of a tensor by flat index, in place."""
-    if tensor.is_contiguous():
-        tensor.view(-1).scatter_add_(0, index, change)
-    else:
-        tensor.put_(index, change, accumulate=True)
+    def _keep_weights(self) -> None:
+        self._before = {parameter: parameter.detach().clone() for parameter in self._parameters_of_units}

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
+import inspect
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from gymnasium import spaces
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cppo.continual_backprop import ContinualBackprop, check_hyperparameters
-from cppo.hidden_layers import HiddenLayer
 from cppo.initializers import Initializer, find_initializer
-from cppo.tracing import replaceable, trace
+from cppo.per_optimizer import ContinualBackpropPerOptimizer, watch_policy
+from cppo.policy_layers import find_policy_layers
+from cppo.update_rhythm import find_rhythm, steps_until_first_replacement
 from cppo.utilities import Utility, find_utility
 
 if TYPE_CHECKING:
-    from stable_baselines3 import PPO as Algorithm  # noqa: N811  any algorithm will do; this one has every attribute used
+    Algorithm = BaseAlgorithm
 else:
     Algorithm = object
 
@@ -30,11 +30,15 @@ class ContinualBackpropMixin(Algorithm):
 
     Example::
 
-        class ContinualA2C(ContinualBackpropMixin, A2C): ...
+        class ContinualTQC(ContinualBackpropMixin, TQC): ...
 
-        model = ContinualA2C("MlpPolicy", env, replacement_rate=1e-4, maturity_threshold=1000)
+        model = ContinualTQC("MlpPolicy", env, replacement_rate=1e-4, maturity_threshold=1000)
 
-    Ages, utilities and the generator of new units are saved with the model and restored by ``load``.
+    ``model.continual_backprop`` is a ``ContinualBackprop`` where the policy has one optimizer. Where it has several it
+    maps the name of each network to its own: ``model.continual_backprop["critic"]``. Target networks are never touched:
+    they follow their networks as ever. Ages, utilities and the generator of new units are saved with the model and
+    restored by ``load``. The units of an LSTM stay as they are, and so do those of the layer that feeds it; the layers
+    behind it are replaced. ``model.layers_left_out`` says which layers are left out, and why.
 
     :param replacement_rate: share of the mature units of a layer replaced per optimizer step; 0 switches it off
     :param maturity_threshold: optimizer steps (not environment steps) for which a new unit is protected
@@ -44,10 +48,20 @@ class ContinualBackpropMixin(Algorithm):
         None means as the policy drew its own: orthogonal, or torch's default with ``ortho_init=False``
     :param bias_transfer: move a replaced unit's mean contribution to the biases of its readers
     :param reset_optimizer_state: give a new unit's weights the optimizer state of new parameters
-    :raises ValueError: for a value out of range, an unknown name, and a policy without hidden layers
+    :raises ValueError: for a value out of range, an unknown name, and a policy without hidden layers or optimizer
+    :raises TypeError: for a class that doesn't name the mixin first and an algorithm second
     """
 
-    continual_backprop: ContinualBackprop
+    continual_backprop: ContinualBackprop | ContinualBackpropPerOptimizer
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for parent in cls.__mro__[: cls.__mro__.index(ContinualBackpropMixin)]:
+            if issubclass(parent, BaseAlgorithm) and not issubclass(parent, ContinualBackpropMixin):
+                raise TypeError(
+                    f"name the mixin first: class {cls.__name__}(ContinualBackpropMixin, {parent.__name__}); "
+                    f"behind {parent.__name__} it would do nothing"
+                )
 
     def __init__(
         self,
@@ -61,6 +75,10 @@ class ContinualBackpropMixin(Algorithm):
         reset_optimizer_state: bool = True,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(self, BaseAlgorithm):
+            raise TypeError(
+                f"class {type(self).__name__}(ContinualBackpropMixin, ...) needs an algorithm behind the mixin"
+            )
         check_hyperparameters(replacement_rate, maturity_threshold, decay_rate)
         find_utility(utility)
         if initializer is not None:
@@ -75,13 +93,16 @@ class ContinualBackpropMixin(Algorithm):
         super().__init__(*args, **kwargs)
 
     def _setup_model(self) -> None:
-        super()._setup_model()
+        super()._setup_model()  # type: ignore[safe-super]
         initializer = self.initializer
         if initializer is None:
             initializer = "orthogonal" if getattr(self.policy, "ortho_init", False) else "torch_default"
-        self.continual_backprop = ContinualBackprop(
+        layers = find_policy_layers(self.policy)
+        self.layers_left_out = layers.left_out
+        self.continual_backprop = watch_policy(
             self.policy,
-            self.policy.optimizer,
+            layers,
+            self.seed,
             replacement_rate=self.replacement_rate,
             maturity_threshold=self.maturity_threshold,
             decay_rate=self.decay_rate,
@@ -89,12 +110,17 @@ class ContinualBackpropMixin(Algorithm):
             initializer=initializer,
             bias_transfer=self.bias_transfer,
             reset_optimizer_state=self.reset_optimizer_state,
-            hidden_layers=find_policy_layers(self.policy),
-            seed=self.seed,
         )
 
+    def _networks(self) -> Iterator[tuple[str, ContinualBackprop]]:
+        """What is at work in each network that has an optimizer of its own."""
+        if isinstance(self.continual_backprop, ContinualBackprop):
+            yield "policy", self.continual_backprop
+        else:
+            yield from self.continual_backprop.networks()
+
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "continual_backprop"]
+        return [*super()._excluded_save_params(), "continual_backprop", "layers_left_out", "_replaced_when_logged"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, tensors = super()._get_torch_save_params()
@@ -102,23 +128,27 @@ class ContinualBackpropMixin(Algorithm):
 
     def learn(self, total_timesteps: int, *args: Any, **kwargs: Any) -> Any:
         """Learn as the algorithm does, and warn when generate-and-test can't or didn't act (see the parent class)."""
-        warned = self._announce_first_replacement(total_timesteps)
-        super().learn(total_timesteps, *args, **kwargs)
+        call = inspect.signature(super().learn).bind(total_timesteps, *args, **kwargs)  # type: ignore[safe-super]
+        fresh = call.arguments.get("reset_num_timesteps", True)
+        warned = self._announce_first_replacement(total_timesteps, 0 if fresh else self.num_timesteps)
+        self._replaced_when_logged = self.continual_backprop.n_replaced.tolist()
+        super().learn(total_timesteps, *args, **kwargs)  # type: ignore[safe-super]
         if not warned and self.replacement_rate > 0 and self.continual_backprop.total_replaced == 0:
             warnings.warn("learning ended without a single replaced unit", stacklevel=2)
         return self
 
-    def train(self, *args: Any, **kwargs: Any) -> None:
-        """Update the networks as the algorithm does, then log what generate-and-test did."""
-        before = self.continual_backprop.n_replaced.tolist()
-        super().train(*args, **kwargs)
-        self._log_continual_backprop(before)
+    def dump_logs(self, *args: Any, **kwargs: Any) -> None:
+        """Add to the log what generate-and-test did since the last time, then write it as the algorithm does."""
+        self._log_continual_backprop()
+        super().dump_logs(*args, **kwargs)
 
-    def _log_continual_backprop(self, before: list[int]) -> None:
-        now = self.continual_backprop.n_replaced.tolist()
+    def _log_continual_backprop(self) -> None:
+        layers = self.continual_backprop.layers
+        before, now = self._replaced_when_logged, self.continual_backprop.n_replaced.tolist()
+        self._replaced_when_logged = now
         self.logger.record("cbp/replaced", sum(now) - sum(before))
         self.logger.record("cbp/total_replaced", sum(now))
-        for layer, old, new in zip(self.continual_backprop.layers, before, now, strict=True):
+        for layer, old, new in zip(layers, before, now, strict=True):
             name = f"cbp_{layer.name.removeprefix('mlp_extractor.')}"
             figures = {"replaced": new - old, "total_replaced": new}
             for key, values in (("age", layer.age.float()), ("utility", layer.utility)):
@@ -128,12 +158,13 @@ class ContinualBackpropMixin(Algorithm):
             for key, value in figures.items():
                 self.logger.record(f"{name}/{key}", value, exclude="stdout")
 
-    def _announce_first_replacement(self, total_timesteps: int) -> bool:
+    def _announce_first_replacement(self, total_timesteps: int, n_steps_done: int) -> bool:
         """Say when the first replacement is due; warn if it won't come, or if maturity leaves nothing to choose from.
 
         :return: whether a warning said that no unit will be replaced
         """
-        if self.replacement_rate == 0:
+        active = {name: network for name, network in self._networks() if network.replacement_rate > 0}
+        if not active:
             return False
         smallest = min(layer.record.n_units for layer in self.continual_backprop.layers)
         if self.replacement_rate == 1 or smallest < 1 + self.replacement_rate * self.maturity_threshold:
@@ -144,9 +175,13 @@ class ContinualBackpropMixin(Algorithm):
             )
         if self.continual_backprop.total_replaced:
             return False
-        due = self._steps_until_first_replacement()
-        if self.verbose >= 1:
-            print(f"Continual backpropagation replaces its first unit after {due:,} environment steps")
+        rhythm = find_rhythm(self, n_steps_done)
+        optimizer_steps = {name: steps_until_first_replacement(network) for name, network in active.items()}
+        if rhythm is None:
+            self._say_first_replacement(min(optimizer_steps.values()), "optimizer")
+            return False
+        due = min(rhythm.env_steps(steps, name) for name, steps in optimizer_steps.items())
+        self._say_first_replacement(due, "environment")
         if due <= total_timesteps:
             return False
         warnings.warn(
@@ -156,50 +191,6 @@ class ContinualBackpropMixin(Algorithm):
         )
         return True
 
-    def _steps_until_first_replacement(self) -> int:
-        """Environment steps until the first layer has a mature unit and has accumulated a whole replacement."""
-        watched = self.continual_backprop
-        optimizer_steps = math.inf
-        for layer, accumulated in zip(watched.layers, watched.accumulator.tolist(), strict=True):
-            until_mature = max(0, self.maturity_threshold - int(layer.age.max()))
-            until_whole = math.ceil((1 - accumulated) / (self.replacement_rate * layer.record.n_units))
-            optimizer_steps = min(optimizer_steps, until_mature + max(1, until_whole))
-        env_steps, optimizer_steps_each = self._update_rhythm()
-        return math.ceil(optimizer_steps / optimizer_steps_each) * env_steps
-
-    def _update_rhythm(self) -> tuple[int, int]:
-        """How many environment steps make one call of ``train``, and how many optimizer steps that call takes."""
-        env_steps = self.n_steps * self.n_envs
-        if hasattr(self, "n_epochs"):
-            return env_steps, self.n_epochs * math.ceil(env_steps / self.batch_size)
-        return env_steps, 1
-
-
-def find_policy_layers(policy: BasePolicy) -> list[HiddenLayer]:
-    """Find the hidden layers of an actor-critic policy by running it once on an observation of zeros.
-
-    :raises ValueError: if the policy has no hidden layer
-    """
-    observation, _ = policy.obs_to_tensor(_zeros(policy.observation_space))
-    traced = trace(policy, lambda: _run(policy, observation))
-    return replaceable(traced, type(policy).__name__, "give net_arch at least one hidden layer")
-
-
-def _run(policy: BasePolicy, observation: Any) -> Any:
-    """Everything a policy computes from an observation.
-
-    With gSDE the exploration noise is left out: it reads the last hidden layer through a matrix that is drawn, not
-    learned, so it is no reader whose weights could be set to zero.
-    """
-    if not (isinstance(policy, ActorCriticPolicy) and policy.use_sde):
-        return policy(observation, deterministic=True)
-    features = policy.extract_features(observation)
-    for_actor, for_critic = features if isinstance(features, tuple) else (features, features)
-    latent = policy.mlp_extractor.forward_actor(for_actor), policy.mlp_extractor.forward_critic(for_critic)
-    return policy.action_net(latent[0]), policy.value_net(latent[1])
-
-
-def _zeros(space: spaces.Space) -> Any:
-    if isinstance(space, spaces.Dict):
-        return {key: _zeros(subspace) for key, subspace in space.spaces.items()}
-    return np.zeros(space.shape, dtype=space.dtype)
+    def _say_first_replacement(self, due: int, unit: str) -> None:
+        if self.verbose >= 1:
+            print(f"Continual backpropagation replaces its first unit after {due:,} {unit} steps")

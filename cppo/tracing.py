@@ -1,182 +1,49 @@
 """Finds the hidden layers of a module by following its data, never by the order of its submodules.
 
-The module is run once on an example. Every torch function it calls is watched: a linear layer or convolution gives its
-output new units, an activation hands them on, concatenation and flattening move them to other columns, another linear
-layer reads them. Whatever else reads a unit (an addition, the module's own output) takes it out of the network's
-inside, and such a unit is never replaced.
+The module is run once on an example, in evaluation mode. A linear layer or convolution gives its output new units;
+activations, normalisations and pooling hand them on; flattening, slicing and concatenation move them; another linear
+layer or convolution reads them. Whatever else reads a unit (an addition, the module's own output) takes it out of the
+network's inside, and such a unit is never replaced.
+
+What only runs in training mode isn't seen. A new unit gets new slices of the normalisations it passes; the slope of an
+``nn.PReLU`` stays its predecessor's. Batch norm and the like work on each unit by itself. Layer norm mixes the units:
+through its mean and variance a new unit moves the others a little, whatever its own outgoing weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from cppo.hidden_layers import CONVOLUTIONS, LAYERS_WITH_UNITS, HiddenLayer, UnitModule, n_inputs
+from cppo.checks import unwrapped
+from cppo.data_flow import DataFlow
+from cppo.example_inputs import call_with, guesses
+from cppo.functions import ACTIVATIONS
+from cppo.hidden_layers import LAYERS_WITH_UNITS, HiddenLayer, is_norm
+from cppo.layer_table import LeftOut, describe
+from cppo.traced_units import Path, TracedUnits
 
-# fmt: off
-ACTIVATIONS = frozenset((
-    "celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "prelu", "relu",
-    "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus", "softsign", "swish", "tanh", "tanhshrink",
-))
-PASS_THROUGH = frozenset(("alpha_dropout", "clone", "contiguous", "detach", "dropout", "float", "to", "type_as"))
-# fmt: on
-"""Functions of one tensor that leave every unit where it is."""
-
-
-CANNOT_RUN = (RuntimeError, TypeError, IndexError, AttributeError)
+CANNOT_RUN = (RuntimeError, TypeError, LookupError, AttributeError, AssertionError)
 BY_HAND = "name the layers by hand: hidden_layers=[HiddenLayer(incoming=..., outgoing=[...], activation=...)]"
 
+__all__ = [
+    "LeftOut",
+    "TracedUnits",
+    "describe",
+    "find_hidden_layers",
+    "find_layers",
+    "replaceable",
+    "sort_out",
+    "trace",
+]
 
-@dataclass
-class Segment:
-    """A run of columns: the units of one layer (None for anything else) and how many columns each has."""
-
-    units: TracedUnits | None
-    length: int
-    block: int = 1
-
-
-@dataclass
-class TracedUnits:
-    """What is known so far of the units one module computes."""
-
-    incoming: UnitModule
-    name: str
-    activation: Any = None
-    readers: list[tuple[UnitModule, int, int]] = field(default_factory=list)
-    left_out: str | None = None
-
-    def leave_out(self, reason: str) -> None:
-        """These units can't be replaced; keep the first reason found."""
-        self.left_out = self.left_out or reason
-
-
-@dataclass
-class Columns:
-    """Where units lie in a tensor: along one axis, segment after segment. Holding the tensor keeps its id its own."""
-
-    tensor: Tensor
-    axis: int
-    segments: list[Segment]
-
-    def units(self) -> Iterable[TracedUnits]:
-        """The layers found in the tensor."""
-        return (segment.units for segment in self.segments if segment.units is not None)
-
-
-class DataFlow(TorchFunctionMode):
-    """Watches the torch functions a module calls and notes which module reads which units."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.owners: dict[int, tuple[UnitModule, str]] = {}
-        for name, submodule in module.named_modules():
-            if isinstance(submodule, LAYERS_WITH_UNITS):
-                self.owners.setdefault(id(submodule.weight), (submodule, name))
-        self.modules_by_function: list[nn.Module] = []
-        self.traced: dict[nn.Module, TracedUnits] = {}
-        self.columns: dict[int, Columns] = {}
-
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        name = getattr(func, "__name__", str(func)).rstrip("_")
-        inputs = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
-        outputs = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
-        if name in ("linear", "conv1d", "conv2d", "conv3d"):
-            self._layer(inputs, outputs[0])
-        elif any(id(value) in self.columns for value in inputs) and outputs and not name.startswith("__get"):
-            self._pass_on(func, name, inputs, outputs)
-        return result
-
-    def _layer(self, inputs: Sequence[Tensor], output: Tensor) -> None:
-        """A linear layer or convolution reads the units of its input and computes units of its own."""
-        module, name = self.owners.get(id(inputs[1]), (None, ""))
-        read = self.columns.get(id(inputs[0]))
-        axis = -1 if not isinstance(module, CONVOLUTIONS) else 1 - output.ndim
-        if read is not None:
-            self._read(read, module, axis)
-        if module is None:
-            return
-        if module in self.traced:
-            self.traced[module].leave_out("its layer is used twice in one forward pass")
-            return
-        units = TracedUnits(module, name)
-        if isinstance(module, CONVOLUTIONS) and module.groups != 1:
-            units.leave_out("grouped convolution")
-        self.traced[module] = units
-        self.columns[id(output)] = Columns(output, axis, [Segment(units, output.shape[axis])])
-
-    def _read(self, read: Columns, module: UnitModule | None, axis: int) -> None:
-        start = 0
-        for segment in read.segments:
-            if segment.units is not None:
-                if module is None:
-                    segment.units.leave_out("read by a weight that belongs to no linear layer or convolution")
-                elif read.axis != axis or (isinstance(module, CONVOLUTIONS) and module.groups != 1):
-                    segment.units.leave_out(f"{type(module).__name__} reads it along another axis or in groups")
-                else:
-                    segment.units.readers.append((module, start, segment.block))
-            start += segment.length
-
-    def _pass_on(self, func: Callable, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
-        """A function that is no layer reads units: hand them on to its output where it keeps them apart."""
-        sources = [self.columns[id(value)] for value in inputs if id(value) in self.columns]
-        if name in ACTIVATIONS | PASS_THROUGH and len(outputs) == 1:
-            if name in ACTIVATIONS:
-                self._note_activation(func, sources[0])
-            self.columns[id(outputs[0])] = Columns(outputs[0], sources[0].axis, sources[0].segments)
-        elif name in ("cat", "concat", "concatenate"):
-            self._concatenate(inputs, outputs[0], sources)
-        elif name in ("flatten", "reshape", "view"):
-            self._flatten(name, sources[0], outputs[0])
-        else:
-            for source in sources:
-                for units in source.units():
-                    units.leave_out(f"read by {name}")
-
-    def _note_activation(self, func: Callable, source: Columns) -> None:
-        module = self.modules_by_function[-1] if self.modules_by_function else None
-        is_module = module is not None and not list(module.children()) and not list(module.parameters())
-        for units in source.units():
-            if units.activation is None:
-                units.activation = module if is_module else func
-
-    def _concatenate(self, inputs: Sequence[Tensor], output: Tensor, sources: Sequence[Columns]) -> None:
-        axis = sources[0].axis
-        segments: list[Segment] = []
-        for value in inputs:
-            columns = self.columns.get(id(value))
-            if columns is not None and columns.axis == axis:
-                segments += columns.segments
-            else:
-                segments.append(Segment(None, value.shape[axis]))
-        if sum(segment.length for segment in segments) == output.shape[axis] and all(s.axis == axis for s in sources):
-            self.columns[id(output)] = Columns(output, axis, segments)
-            return
-        for source in sources:
-            for units in source.units():
-                units.leave_out("concatenated along another axis")
-
-    def _flatten(self, name: str, source: Columns, output: Tensor) -> None:
-        """The axis of the units swallows those behind it: each unit becomes a block of columns."""
-        old = source.tensor.shape
-        axis = source.axis % len(old)
-        if tuple(output.shape) == tuple(old):
-            self.columns[id(output)] = Columns(output, source.axis, source.segments)
-        elif tuple(output.shape) == (*old[:axis], old[axis:].numel()):
-            size = old[axis + 1 :].numel()
-            segments = [Segment(s.units, s.length * size, s.block * size) for s in source.segments]
-            self.columns[id(output)] = Columns(output, -1, segments)
-        else:
-            for units in source.units():
-                units.leave_out(f"read by {name} from shape {tuple(old)} to {tuple(output.shape)}")
+UNITLESS = (nn.PReLU, nn.GroupNorm)
+"""Modules with parameters that have no units of their own."""
 
 
 @torch.no_grad()
@@ -186,47 +53,90 @@ def trace(module: nn.Module, run: Callable[[], Any]) -> list[TracedUnits]:
     :param module: the module whose layers are looked for
     :param run: calls the module on an example
     :return: the units of every linear layer and convolution that ran, in the order in which they ran
+    :raises ValueError: for tied weights
     """
+    _refuse_tied_weights(module)
     flow = DataFlow(module)
     training = {submodule: submodule.training for submodule in module.modules()}
-    entered = nn.modules.module.register_module_forward_pre_hook(lambda m, _: flow.modules_by_function.append(m))
-    left = nn.modules.module.register_module_forward_hook(lambda *_: _discard(flow.modules_by_function.pop()))
+    hooks = nn.modules.module.register_module_forward_pre_hook(flow.enter)
+    more_hooks = nn.modules.module.register_module_forward_hook(flow.leave)
+    devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
     try:
         module.eval()
-        with torch.random.fork_rng(), flow:
-            outputs = run()
+        with torch.random.fork_rng(list(devices)), torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks")
+            with flow:
+                outputs = run()
     finally:
-        entered.remove()
-        left.remove()
+        hooks.remove()
+        more_hooks.remove()
         for submodule, mode in training.items():
             submodule.training = mode
-    for value in tree_leaves(outputs):
-        if id(value) in flow.columns:
-            for units in flow.columns[id(value)].units():
-                units.leave_out("leaves the network")
-    return list(flow.traced.values())
+    return flow.conclude(_tensors(outputs))
 
 
-def _discard(_: Any) -> None:
-    """Forward hooks that return a value replace the output; this one must not."""
+def _tensors(value: Any, depth: int = 3) -> Iterator[Tensor]:
+    """All tensors in what a module returned, also as attributes of an object (a dataclass, a distribution)."""
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif depth and hasattr(leaf, "__dict__") and not isinstance(leaf, (nn.Module, type)):
+            yield from _tensors(list(vars(leaf).values()), depth - 1)
+
+
+def _refuse_tied_weights(module: nn.Module) -> None:
+    owners: dict[nn.Parameter, tuple[str, nn.Module]] = {}
+    for prefix, submodule in module.named_modules():
+        for name, parameter in submodule.named_parameters(recurse=False):
+            where = f"{prefix}.{name}".lstrip(".")
+            first, other = owners.setdefault(parameter, (where, submodule))
+            if other is not submodule and isinstance(other, LAYERS_WITH_UNITS) | isinstance(
+                submodule, LAYERS_WITH_UNITS
+            ):
+                raise ValueError(
+                    f"tied weights: {first} and {where} are one parameter, so a unit's weights can't be replaced "
+                    f"without changing others; untie them, or {BY_HAND}"
+                )
 
 
 def find_hidden_layers(module: nn.Module, example_input: Any = None) -> list[HiddenLayer]:
     """Find the hidden layers of a module by running it once and following its data.
 
-    :param module: any module of linear layers and convolutions
-    :param example_input: a tensor, or a tuple or dict of arguments, the module can be called with; it may be left out
-        where the module takes a single vector and has no convolutions
+    :param module: any module of linear layers and convolutions; compiled or data-parallel ones are looked into
+    :param example_input: what the module can be called with: a tensor, a tuple of arguments (the last may be a dict of
+        keyword arguments), or a dict of keyword arguments or observations; it is moved to the module's device and
+        number format. It may be left out where the module takes a single vector, or a single square image: then sizes
+        are tried, typical ones first, until the module runs.
     :return: one record a layer whose units can be replaced, in the order in which they are computed
-    :raises ValueError: if the module can't be run on the example, or nothing in it can be replaced; the message says
-        what was found and how to pass ``hidden_layers=`` by hand
+    :raises ValueError: if the module can't be run on the example, has tied weights, or nothing in it can be replaced;
+        the message says what was found and how to pass ``hidden_layers=`` by hand
     """
+    return find_layers(module, example_input)[0]
+
+
+def find_layers(module: nn.Module, example_input: Any = None) -> tuple[list[HiddenLayer], list[LeftOut]]:
+    """Find the hidden layers of a module, and those that have to be left out, with the reasons.
+
+    :param module: as for ``find_hidden_layers``
+    :param example_input: as for ``find_hidden_layers``
+    :raises ValueError: as ``find_hidden_layers``
+    """
+    module = unwrapped(module)
+    what = type(module).__name__
+    traced = _trace_examples(module, guesses(module) if example_input is None else [example_input])
+    replaceable(traced, what)
+    layers, left_out = sort_out(traced)
+    return layers, left_out + list(_never_seen(module, traced))
+
+
+def _trace_examples(module: nn.Module, examples: Iterable[Any]) -> list[TracedUnits]:
+    """Trace with the first example that the module runs on."""
     error: Exception | None = None
-    for example in _guesses(module) if example_input is None else [example_input]:
+    for example in examples:
         try:
-            return replaceable(_trace_call(module, example), type(module).__name__)
+            return trace(module, call_with(module, example))
         except CANNOT_RUN as failure:
-            error = failure
+            error = error or failure
     reason = f"could not be run to follow its data ({error})" if error else "does not show the shape of its input"
     raise ValueError(f"{type(module).__name__} {reason}; pass example_input=..., or {BY_HAND}")
 
@@ -239,9 +149,9 @@ def replaceable(traced: Sequence[TracedUnits], what: str, advice: str = BY_HAND)
     :param advice: what the error tells the user to do
     :raises ValueError: if there is none, with the reason for each layer found
     """
-    layers = [_record(units) for units in traced if units.left_out is None and units.readers]
+    layers, left_out = sort_out(traced)
     if not layers:
-        found = "; ".join(f"{u.name or type(u.incoming).__name__}: {u.left_out or 'nothing reads it'}" for u in traced)
+        found = "; ".join(f"{each.name}: {each.reason}" for each in left_out)
         raise ValueError(
             f"{what} has no hidden layer whose units could be replaced (found: "
             f"{found or 'no linear layer or convolution'}); {advice}"
@@ -249,26 +159,49 @@ def replaceable(traced: Sequence[TracedUnits], what: str, advice: str = BY_HAND)
     return layers
 
 
+def sort_out(traced: Iterable[TracedUnits]) -> tuple[list[HiddenLayer], list[LeftOut]]:
+    """Turn what a trace found into records of the layers whose units can be replaced, and of the others."""
+    layers: list[HiddenLayer] = []
+    left_out: list[LeftOut] = []
+    for units in traced:
+        obstacle = units.obstacle
+        if obstacle is None:
+            layers.append(_record(units))
+        else:
+            left_out.append(LeftOut(_name(units), units.n_units, obstacle, units.incoming))
+    return layers, left_out
+
+
+def _name(units: TracedUnits) -> str:
+    return units.name or type(units.incoming).__name__
+
+
 def _record(units: TracedUnits) -> HiddenLayer:
+    path = units.readers[0].path
+    norms = [step.settings for step in path if step.name == "norm"]
     return HiddenLayer(
         incoming=units.incoming,
-        outgoing=[reader for reader, _, _ in units.readers],
-        activation=units.activation,
-        columns=[(start, block) for _, start, block in units.readers],
-        name=units.name or type(units.incoming).__name__,
+        outgoing=[reading.module for reading in units.readers],
+        activation=_activation(path),
+        columns=[(reading.start, reading.block) for reading in units.readers],
+        name=_name(units),
+        norms=[norm for norm, _, _ in norms],
+        norm_columns=[(start, block) for _, start, block in norms],
     )
 
 
-def _guesses(module: nn.Module) -> Iterable[Tensor]:
-    """Inputs the module might take, going by its linear layers; none can be guessed where it begins with an image."""
-    linear = [submodule for submodule in module.modules() if isinstance(submodule, nn.Linear)]
-    if any(isinstance(submodule, CONVOLUTIONS) for submodule in module.modules()):
-        return
-    for layer in {n_inputs(layer): layer for layer in reversed(linear)}.values():
-        yield torch.zeros(2, n_inputs(layer), dtype=layer.weight.dtype, device=layer.weight.device)
+def _activation(path: Path) -> Any:
+    return next((step.what for step in path if step.name in ACTIVATIONS), None)
 
 
-def _trace_call(module: nn.Module, example: Any) -> list[TracedUnits]:
-    if isinstance(example, dict):
-        return trace(module, lambda: module(**example))
-    return trace(module, lambda: module(*example) if isinstance(example, tuple) else module(example))
+def _never_seen(module: nn.Module, traced: Sequence[TracedUnits]) -> Iterator[LeftOut]:
+    """Layers that did not run on the example, and modules whose units are of another kind."""
+    seen = {units.incoming for units in traced}
+    for name, submodule in module.named_modules():
+        if isinstance(submodule, LAYERS_WITH_UNITS):
+            if submodule not in seen:
+                reason = "it did not run by itself on the example input"
+                yield LeftOut(name, submodule.weight.shape[0], reason, submodule)
+        elif list(submodule.parameters(recurse=False)) and not (is_norm(submodule) or isinstance(submodule, UNITLESS)):
+            kind = type(submodule).__name__
+            yield LeftOut(name or kind, None, f"{kind}: only linear layers and convolutions are watched", submodule)

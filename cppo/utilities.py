@@ -22,6 +22,7 @@ class UnitSignals:
 
     :param layer: the layer's record, for its weights
     :param features: shape (samples, n_units), the features h its first reader was given
+    :param batch_mean: mean h of each unit over the samples, shape (n_units,)
     :param mean_activation_of: returns the bias-corrected running mean f^ of each unit, shape (n_units,)
     :param feature_gradient: shape (n_units,), the mean over samples of h * dLoss/dh; zeros unless asked for
     :param generator: the layer's source of randomness
@@ -29,6 +30,7 @@ class UnitSignals:
 
     layer: HiddenLayer
     features: Tensor
+    batch_mean: Tensor
     mean_activation_of: Callable[[], Tensor]
     feature_gradient: Tensor
     generator: torch.Generator
@@ -41,7 +43,7 @@ class UnitSignals:
     @property
     def mean_magnitude(self) -> Tensor:
         """Mean |h| of each unit over the samples, shape (n_units,)."""
-        return mean_over_rows(self.features.abs())
+        return self.batch_mean if self.layer.is_nonnegative else mean_over_rows(self.features.abs())
 
     @property
     def mean_deviation(self) -> Tensor:
@@ -109,7 +111,9 @@ def activation(signals: UnitSignals) -> Tensor:
 @register_utility
 def random(signals: UnitSignals) -> Tensor:
     """Uniform random numbers: the ablation in which utility plays no role."""
-    return torch.rand(signals.layer.n_units, generator=signals.generator).to(signals.features)
+    return torch.rand(signals.layer.n_units, generator=signals.generator, device=signals.generator.device).to(
+        signals.features
+    )
 
 
 @register_utility

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cppo.hidden_layers import HiddenLayer, mean_over_rows
+from cppo.hidden_layers import VALUES_OF_NEW_NORMS, HiddenLayer, mean_over_rows
+from cppo.reader_hook import ReaderHook
 from cppo.utilities import UnitSignals
 
 if TYPE_CHECKING:
@@ -35,11 +38,18 @@ class WatchedLayer:
         self.name = record.name
         self.span = slice(first_unit, first_unit + record.n_units)
         self.replaced = torch.empty(0, dtype=torch.int64)
-        self.seen: list[Tensor] = []
-        self._features = torch.empty(0)
-        self._gradient_sum: Tensor | None = None
+        self.n_samples = 0
+        self.n_samples_of_all = 0.0
+        self.weights = record.incoming.weight
+        self._features = self._batch_mean = torch.empty(0)
+        self._effect: Tensor | None = None
         self._ranked = torch.empty(0)
         self._parts = list(enumerate(record.parts(), start=first_part))
+        self._parameters = [part.parameter for _, part in self._parts]
+        self._readers = [
+            (HiddenLayer(record.incoming, [reader], record.activation, [columns], record.name), ReaderHook(reader))
+            for reader, columns in zip(record.outgoing, record.columns, strict=True)
+        ]
 
     # What users look at -----------------------------------------------------------------------------------------------
 
@@ -68,48 +78,96 @@ class WatchedLayer:
 
     # Watching ---------------------------------------------------------------------------------------------------------
 
-    def listen(self) -> torch.utils.hooks.RemovableHandle:
-        """Keep what the first reader is given in training passes; the handle ends it."""
-        return self.record.outgoing[0].register_forward_pre_hook(self._see)
+    def wake(self) -> None:
+        """Listen to the readers again, as a copy does once it is whole."""
+        for _, hook in self._readers:
+            hook.awake = True
 
-    def _see(self, reader: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if reader.training and torch.is_grad_enabled():
-            features = args[0]
-            self.seen.append(features.detach())
-            if getattr(self.owner.utility, "needs_gradient", False) and features.requires_grad:
-                features.register_hook(lambda gradient: self._see_gradient(features.detach(), gradient))
+    def stop_listening(self) -> None:
+        """Leave the readers alone for good."""
+        for _, hook in self._readers:
+            hook.remove()
 
-    def _see_gradient(self, features: Tensor, gradient: Tensor) -> None:
-        effect = self.record.features(features * gradient).sum(dim=0)
-        self._gradient_sum = effect if self._gradient_sum is None else self._gradient_sum + effect
+    @property
+    def seen(self) -> deque[Tensor]:
+        """What the reader that speaks for the layer was given in the training passes since the last step."""
+        return next((hook.passes for _, hook in self._readers if hook.passes), self._readers[0][1].passes)
+
+    def is_trainable(self) -> bool:
+        """Whether none of the units' weights, those of the readers included, is frozen."""
+        return all(parameter.requires_grad for parameter in self._parameters)
+
+    def is_ready(self) -> bool:
+        """Whether features were seen since the last step and the optimizer may change all weights of the units."""
+        self.n_samples = 0
+        if not any(hook.passes for _, hook in self._readers):
+            return False
+        if self.is_trainable():
+            return True
+        self.forget()
+        return False
+
+    def forget(self) -> None:
+        """Drop what was seen since the last step."""
+        self.n_samples, self._effect = 0, None
+        for _, hook in self._readers:
+            hook.passes.clear()
 
     def observe(self) -> Tensor:
-        """Gather the features of all passes since the last step; return each unit's mean, shape (n_units,)."""
-        passes = [self.record.features(seen) for seen in self.seen]
-        self.seen.clear()
-        self._features = passes[0] if len(passes) == 1 else torch.cat(passes)
-        return mean_over_rows(self._features).to(self.owner.average_activation.dtype)
+        """Gather the features of all passes since the last step; return each unit's mean, shape (n_units,).
+
+        Readers of the same units were given the same features, so the first reader that ran speaks for all.
+        """
+        record, passes = next((record, hook.passes) for record, hook in self._readers if hook.passes)
+        features = [record.features(given) for given in passes]
+        for _, hook in self._readers:
+            hook.passes.clear()
+        whole = features[0] if len(features) == 1 else _without_overflow(features)
+        dtype = self.owner.average_activation.dtype
+        self._features = whole if whole.dtype == dtype else whole.to(dtype)
+        self.n_samples = len(self._features)
+        self.n_samples_of_all = self.n_samples
+        self._batch_mean = mean_over_rows(self._features)
+        return self._batch_mean
+
+    def measure_effect(self, scale: Tensor | None) -> None:
+        """Take down the units' first-order effect on the loss, summed over samples and readers.
+
+        With a reader's input h and its output's gradient g, the sum of h * dLoss/dh over samples is the sum of
+        w_out * dLoss/dw_out over the unit's weights, as both are the sum of h * w_out * g. So it counts every pass
+        that the gradient counts, whichever tensors the readers were given. Call it before the weights change.
+
+        :param scale: what a fused optimizer is going to divide the gradient by
+        """
+        effects = [
+            _sum_by_unit(part.view().to(self.owner.average_utility) * part.view(gradient), part.axis)
+            for part in self.record.outgoing_weights
+            if (gradient := part.parameter.grad) is not None
+        ]
+        self._effect = torch.stack(effects).sum(dim=0) if effects else None
+        if self._effect is not None and scale is not None:
+            self._effect /= scale
 
     def instantaneous_utility(self) -> Tensor:
-        """What the utility says of the features just observed, shape (n_units,)."""
-        gradient = (
-            self.owner.average_utility.new_zeros(())
-            if self._gradient_sum is None
-            else self._gradient_sum / len(self._features)
+        """What the utility says of the features just observed, shape (n_units,); zero if only other ranks saw any."""
+        average = self.owner.average_utility
+        if not self.n_samples:
+            return average.new_zeros(self.record.n_units)
+        effect = average.new_zeros(()) if self._effect is None else self._effect / self.n_samples_of_all
+        signals = UnitSignals(
+            self.record, self._features, self._batch_mean, lambda: self.mean_activation, effect, self.owner.generator
         )
-        signals = UnitSignals(self.record, self._features, lambda: self.mean_activation, gradient, self.owner.generator)
         utility = self.owner.utility(signals)
-        self._features, self._gradient_sum = self._features[:0], None
+        self._features, self._effect = self._features[:0], None
         if utility.shape != (self.record.n_units,):
             raise ValueError(
                 f"the utility of {self.name} has shape {tuple(utility.shape)}, not ({self.record.n_units},)"
             )
-        return utility.to(self.owner.average_utility.dtype)
+        return utility if utility.dtype == average.dtype else utility.to(average)
 
     def gradient_to_check(self) -> Tensor | None:
         """The smallest gradient that shows a non-finite one anywhere in the layer: the sum of its units' errors."""
-        part = self.record.incoming_bias or self.record.incoming_weights
-        return part.parameter.grad
+        return self._parameters[0 if self.record.incoming_bias is None else 1].grad
 
     def check_finite(self) -> None:
         """Name the layer whose features or weights stopped being finite.
@@ -141,18 +199,20 @@ class WatchedLayer:
         mean = self.mean_activation[self.replaced]
         for part in self.record.outgoing_weights:
             bias = part.module.bias
-            if isinstance(bias, Tensor):
+            if isinstance(bias, Tensor) and bias.requires_grad:
                 weights = part.view().index_select(part.axis, self.replaced)
                 weights = weights.sum(dim=list(range(2, weights.ndim))) if weights.ndim > 2 else weights
                 bias.add_(weights @ mean.to(weights.dtype))
 
     def redraw_incoming(self) -> None:
-        """Give the chosen units new incoming weights, and the age, averages and optimizer state of new units."""
+        """Give the chosen units the incoming weights, norm slices, age, averages and optimizer state of new ones."""
         weights = self.record.incoming_weights.view()
         new = self.owner.initializer(self.record, len(self.replaced), self.owner.generator)
         weights.index_copy_(0, self.replaced, new.to(weights))
         if self.record.incoming_bias is not None:
             self.record.incoming_bias.view().index_fill_(0, self.replaced, 0)
+        for part in self.record.norm_slices:
+            part.view().index_fill_(0, self.replaced, VALUES_OF_NEW_NORMS[part.name])
         for state in (self.owner.age, self.owner.average_activation, self.owner.average_utility):
             state[self.span].index_fill_(0, self.replaced, 0)
         self.owner.n_replaced[self.number] += len(self.replaced)
@@ -174,3 +234,18 @@ class WatchedLayer:
         """A running average over the share of it that observations make up; 0 for a new unit."""
         weight = 1 - torch.pow(self.owner.decay_rate, self.age.to(average.dtype))
         return torch.where(weight > 0, average[self.span] / weight, 0)
+
+
+def _without_overflow(passes: Sequence[Tensor]) -> Tensor:
+    """Join the passes, but for those that overflowed before the last one.
+
+    Their gradient did so too, and would have been refused: so their step was skipped, as a ``GradScaler`` does.
+    """
+    features = torch.cat(list(passes))
+    if features.isfinite().all():
+        return features
+    return torch.cat([*(each for each in passes[:-1] if each.isfinite().all()), passes[-1]])
+
+
+def _sum_by_unit(weights: Tensor, axis: int) -> Tensor:
+    return weights.sum(dim=[other for other in range(weights.ndim) if other != axis])

@@ -50,7 +50,7 @@ def with_rollout(algo: str, **options: object) -> PPO:
 
 
 def age(model: CPPO) -> None:
-    """Bring the agent to its steady state: a unit lives maturity + 1 / rate steps on average, all ages equally likely."""
+    """Bring the agent to its steady state: units live maturity + 1 / rate steps on average, all ages equally likely."""
     cbp = model.continual_backprop
     life = cbp.maturity_threshold + round(1 / cbp.replacement_rate)
     generator = torch.Generator().manual_seed(0)

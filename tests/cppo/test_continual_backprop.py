@@ -1,6 +1,7 @@
 """Generate-and-test: against the reference trace, by hand, and as properties."""
 
 import copy
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ GOLDEN = Path(__file__).parent / "golden_contribution.npz"
 
 def network(*sizes, activation=nn.ReLU):
     layers = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), activation()]
     return nn.Sequential(*layers[:-1])
 

@@ -25,6 +25,13 @@ def test_behind_a_flattened_feature_map_a_unit_is_a_block_of_columns():
     assert torch.equal(layer.features(features)[:, 1], features[:, 36:72].flatten())
 
 
+def test_features_of_a_single_image_are_those_of_its_batch():
+    layer = HiddenLayer(nn.Conv2d(3, 8, 3), [nn.Conv2d(8, 2, 3)])
+    image = torch.randn(8, 6, 5)
+    assert torch.equal(layer.features(image), layer.features(image[None]))
+    assert torch.equal(layer.features(image)[:, 2], image[2].flatten())
+
+
 def test_the_view_is_the_parameter_itself():
     reader = nn.Linear(20, 4)
     part = UnitWeights(reader, "weight", n_units=5, axis=1, start=10, block=2)
@@ -58,6 +65,35 @@ def test_other_modules_are_refused():
         HiddenLayer(nn.LSTM(3, 4), [nn.Linear(4, 2)])
     with pytest.raises(ValueError, match="groups=2"):
         HiddenLayer(nn.Conv2d(4, 4, 3, groups=2), [nn.Conv2d(4, 2, 3)])
+
+
+def test_norms_have_slices_for_the_units():
+    layer = HiddenLayer(
+        nn.Linear(7, 3), [nn.Linear(12, 2)], norms=[nn.BatchNorm1d(12), nn.LayerNorm(5)], norm_columns=[(0, 4), (2, 1)]
+    )
+    batch, layer_norm = layer.norm_slices[:4], layer.norm_slices[4:]
+    assert [part.name for part in batch] == ["weight", "bias", "running_mean", "running_var"]
+    assert [part.view().shape for part in batch] == [(3, 4)] * 4
+    assert [part.name for part in layer_norm] == ["weight", "bias"]
+    parameters = [part.name for part in layer.parts()]  # the linear layers' own come first and last
+    assert parameters == ["weight", "bias", "weight", "bias", "weight", "bias", "weight"]
+    plain = HiddenLayer(nn.Linear(7, 3), [nn.Linear(3, 2)], norms=[nn.BatchNorm1d(3, affine=False)])
+    assert [part.name for part in plain.norm_slices] == ["running_mean", "running_var"]
+    assert len(list(plain.parts())) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"norms": [nn.ReLU()]}, TypeError, "ReLU is no normalisation"),
+        ({"norms": [nn.BatchNorm1d(25)]}, ValueError, "25 inputs"),
+        ({"norms": [nn.BatchNorm1d(25)], "norm_columns": [(14, 1)]}, ValueError, "don't fit"),
+        ({"norms": [nn.BatchNorm1d(12)], "norm_columns": [(0, 1), (0, 1)]}, ValueError, "2 columns for 1 norms"),
+    ],
+)
+def test_norms_that_do_not_fit_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        HiddenLayer(nn.Linear(7, 12), [nn.Linear(12, 3)], **arguments)
 
 
 def test_tied_weights_and_layers_listed_twice_are_refused():

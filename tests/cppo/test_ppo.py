@@ -98,7 +98,7 @@ def test_every_network(options, policy, n_layers):
 
 
 def test_no_hidden_layer_is_a_clear_error():
-    with pytest.raises(ValueError, match="no hidden layer whose units could be replaced.*net_arch"):
+    with pytest.raises(ValueError, match=r"no hidden layer whose units could be replaced.*net_arch"):
         CPPO("MlpPolicy", Target(), **(SMALL | {"policy_kwargs": {"net_arch": []}}))
 
 
@@ -116,7 +116,7 @@ def test_normalized_environments():
     ],
 )
 def test_saved_and_loaded_it_continues_as_if_nothing_had_happened(algorithm, tmp_path):
-    """2 x N steps with a save and load in between equal 1 x 2N, as far as the environment and torch's generator go on."""
+    """2 x N steps with a save and load in between equal 1 x 2N, once environment and torch go on from one seed."""
 
     def model():
         return CPPO("MlpPolicy", Target(), **SMALL, **BUSY, **algorithm)

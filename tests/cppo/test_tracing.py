@@ -5,12 +5,13 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from torch import nn
 from torch.nn import functional
 
-from cppo import find_hidden_layers
-from cppo.sb3 import find_policy_layers
+from cppo import ContinualBackprop, find_hidden_layers
+from cppo.policy_layers import find_policy_layers
+from cppo.tracing import describe, find_layers, sort_out, trace
 
 
 def names(layers):
@@ -96,8 +97,19 @@ class UsedTwice(nn.Module):
         return self.head(torch.relu(self.again(torch.relu(self.again(torch.relu(self.first(x)))))))
 
 
-def test_a_layer_used_twice_is_left_out():
-    assert "again" not in names(find_hidden_layers(UsedTwice()))
+def test_a_layer_used_twice_is_refused_and_so_is_what_it_reads():
+    with pytest.raises(ValueError, match=r"first: read by again, which is used 2 times.*again: it is used 2 times"):
+        find_hidden_layers(UsedTwice())
+    layers, left_out = find_layers(nn.Sequential(UsedTwice(), nn.ReLU(), nn.Linear(2, 3)))
+    assert names(layers) == ["0.head"]
+    assert [each.name for each in left_out] == ["0.first", "0.again", "2"]
+
+
+def test_tied_weights_are_refused():
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    net[2].weight = net[0].weight
+    with pytest.raises(ValueError, match=r"tied weights: 0\.weight and 2\.weight.*hidden_layers="):
+        find_hidden_layers(net)
 
 
 @pytest.mark.parametrize("net", [nn.Sequential(nn.Linear(3, 4)), nn.Sequential(nn.Linear(3, 4), nn.Softmax(dim=1))])
@@ -108,8 +120,8 @@ def test_no_hidden_layer_is_an_error_that_says_what_was_found(net):
 
 def test_an_example_that_does_not_fit_is_an_error_that_says_what_to_pass():
     with pytest.raises(ValueError, match="example_input"):
-        find_hidden_layers(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 2)))
-    with pytest.raises(ValueError, match="could not be run.*example_input"):
+        find_hidden_layers(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(15, 2)))
+    with pytest.raises(ValueError, match=r"could not be run.*example_input"):
         find_hidden_layers(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)), torch.zeros(1, 5))
 
 
@@ -117,8 +129,7 @@ def test_tracing_leaves_the_module_and_the_random_generators_alone():
     net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 2))
     net[3].eval()
     before, rng = {k: v.clone() for k, v in net.state_dict().items()}, torch.get_rng_state()
-    with pytest.raises(ValueError, match="batch_norm"):
-        find_hidden_layers(net)  # what stands between a unit and its readers and isn't understood yet leaves it out
+    find_hidden_layers(net)
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
     assert torch.equal(torch.get_rng_state(), rng)
     assert [module.training for module in net] == [True, True, True, False, True]
@@ -156,7 +167,7 @@ def test_an_actor_critic_policy(shared):
             "share_features_extractor": shared,
         },
     ).policy
-    layers = {layer.incoming: layer for layer in find_policy_layers(policy)}
+    layers = {layer.incoming: layer for layer in find_policy_layers(policy).of_network["policy"]}
     actor, critic = policy.mlp_extractor.policy_net[0], policy.mlp_extractor.value_net[0]
     assert layers[actor].outgoing == (policy.action_net,)
     assert layers[critic].outgoing == (policy.value_net,)
@@ -169,7 +180,7 @@ def test_an_actor_critic_policy(shared):
 
 def test_a_policy_with_gsde_keeps_its_last_hidden_layer():
     policy = PPO("MlpPolicy", "Pendulum-v1", use_sde=True, policy_kwargs={"net_arch": [8, 8]}).policy
-    assert len(find_policy_layers(policy)) == 4
+    assert len(find_policy_layers(policy).of_network["policy"]) == 4
 
 
 def test_a_policy_with_discrete_observations():
@@ -177,4 +188,168 @@ def test_a_policy_with_discrete_observations():
         observation_space, action_space = spaces.Discrete(5), spaces.Discrete(2)
 
     policy = PPO("MlpPolicy", Corridor(), policy_kwargs={"net_arch": [8]}).policy
-    assert len(find_policy_layers(policy)) == 2
+    assert len(find_policy_layers(policy).of_network["policy"]) == 2
+
+
+# What a module is run on --------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [84, 10, 37])
+def test_the_size_of_a_square_image_is_found(size):
+    features = 4 * ((size - 3) // 2 + 1) ** 2
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(features, 5))
+    (layer,) = find_hidden_layers(net)
+    assert layer.columns == ((0, features // 4),)
+
+
+def test_nature_cnn_needs_no_example():
+    net = nn.Sequential(NatureCNN(spaces.Box(0, 255, (4, 84, 84), "uint8"), features_dim=16), nn.Linear(16, 2))
+    cbp = ContinualBackprop(net, torch.optim.Adam(net.parameters()))
+    assert names(cbp.layers) == ["0.cnn.0", "0.cnn.2", "0.cnn.4", "0.linear.0"]
+    assert cbp.layers[2].record.columns == ((0, 49),)
+
+
+class ManyInputs(nn.Module):
+    """Takes two tensors and a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right, self.head = nn.Linear(4, 6), nn.Linear(3, 5), nn.Linear(11, 2)
+
+    def forward(self, left, right=None, options=None):
+        joined = torch.cat([torch.relu(self.left(left)), torch.tanh(self.right(right["x"]))], dim=1)
+        return self.head(joined) * options["scale"]
+
+
+class TakesDict(ManyInputs):
+    """Takes one observation."""
+
+    def forward(self, observation):
+        return super().forward(observation["left"], observation, {"scale": 2.0})
+
+
+def test_examples_of_arguments_keywords_and_observations():
+    left, right, options = torch.zeros(2, 4), {"x": torch.zeros(2, 3)}, {"scale": 2.0}
+    for example in (
+        (left, right, options),
+        {"left": left, "right": right, "options": options},
+        (left, {"right": right, "options": options}),
+    ):
+        assert names(find_hidden_layers(ManyInputs(), example)) == ["left", "right"]
+    assert names(find_hidden_layers(TakesDict(), {"left": left, **right})) == ["left", "right"]
+
+
+def test_an_example_is_brought_to_the_module_s_number_format():
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).double()
+    assert names(find_hidden_layers(net, torch.zeros(2, 4))) == names(find_hidden_layers(net)) == ["0"]
+
+
+def test_compiled_and_wrapped_modules_are_looked_into():
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    for wrapped in (torch.compile(net, backend="eager"), nn.DataParallel(net)):
+        (layer,) = find_hidden_layers(wrapped)
+        assert layer.incoming is net[0]
+    inside = nn.Sequential(torch.compile(net, backend="eager"), nn.ReLU(), nn.Linear(2, 2))
+    assert [layer.incoming for layer in find_hidden_layers(inside)] == [net[0], net[2]]
+
+
+# What is told of it --------------------------------------------------
+
+
+class Mixed(nn.Module):
+    """One of each: watched, left out, not run, of another kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory = nn.GRUCell(4, 6)
+        self.body, self.norm, self.head, self.unused = (
+            nn.Linear(6, 5),
+            nn.BatchNorm1d(5),
+            nn.Linear(5, 2),
+            nn.Linear(2, 2),
+        )
+
+    def forward(self, x):
+        return self.head(torch.relu(self.norm(self.body(self.memory(x)))))
+
+
+def test_the_table_names_what_is_watched_and_what_is_left_out():
+    net = Mixed()
+    layers, left_out = find_layers(net, torch.zeros(2, 4))
+    assert describe(layers, left_out, net).splitlines() == [
+        "layer     units  activation  read by (inputs)  norms",
+        "body      5      relu        head (0 to 4)     norm (0 to 4)",
+        "",
+        "left out  units  reason",
+        "head      2      its units leave the network",
+        "memory    -      GRUCell: only linear layers and convolutions are watched",
+        "unused    2      it did not run by itself on the example input",
+    ]
+
+
+def test_networks_that_see_different_functions_of_shared_units_are_told_apart_from_those_that_do_not():
+    body, actor, critic = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(6, 1)
+    inputs = torch.zeros(2, 4)
+    net = nn.ModuleList([body, actor, critic])
+    (first, _), (same, _), (other, _) = (
+        trace(net, lambda function=function, head=head: head(function(body(inputs))))
+        for function, head in ((torch.relu, actor), (functional.relu, critic), (torch.tanh, critic))
+    )
+    first.readers += same.readers
+    assert names(sort_out([first])[0]) == ["0"]
+    first.readers += other.readers
+    layers, (left_out,) = sort_out([first])
+    assert layers == []
+    assert "(relu; tanh)" in left_out.reason
+
+
+# Corners --------------------------------------------------
+
+
+class InPlaceBehindView(nn.Module):
+    """What is done in place to a view is done to the tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(1, 3, 1), nn.Linear(12, 2), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x):
+        h = self.a(x)
+        functional.relu_(h.flatten(1))
+        return self.c(h)
+
+
+def test_a_change_in_place_reaches_the_views_of_a_tensor():
+    (layer,) = find_hidden_layers(InPlaceBehindView(), torch.zeros(2, 1, 2, 2))
+    assert layer.activation is functional.relu_
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("scripted", "0: read by a scripted module"),
+        ("norm used twice", "0: read by 1, which is used 2 times"),
+        ("input changed", "0: 2 changes its input before it reads it"),
+    ],
+)
+def test_readers_that_cannot_be_trusted_leave_the_units_out(kind, reason):
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    norm = nn.BatchNorm1d(4)
+    head = nn.Linear(4, 2)
+    if kind == "scripted":
+        net = nn.Sequential(first, nn.ReLU(), torch.jit.script(nn.Sequential(head)))
+    elif kind == "norm used twice":
+        net = nn.Sequential(first, norm, nn.ReLU(), second, norm, nn.ReLU(), head)
+    else:
+        head.register_forward_pre_hook(lambda _, args: (2 * args[0],))
+        net = nn.Sequential(first, nn.ReLU(), head)
+    with pytest.raises(ValueError, match=reason):
+        find_hidden_layers(net, torch.zeros(2, 4))
+
+
+def test_a_layer_that_reads_a_norm_of_sb3_contrib():
+    torch_layers = pytest.importorskip("sb3_contrib.common.torch_layers")
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), torch_layers.BatchRenorm1d(6), nn.Linear(6, 2))
+    (layer,) = find_hidden_layers(net)
+    assert [part.name for part in layer.norm_slices] == ["scale", "bias", "ra_mean", "ra_var"]

@@ -1,0 +1,87 @@
+"""Checks of what ``ContinualBackprop`` is given, before anything is set up."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from cppo.hidden_layers import HiddenLayer
+
+
+def check_hyperparameters(replacement_rate: float, maturity_threshold: float, decay_rate: float) -> None:
+    """Check the numbers that steer generate-and-test.
+
+    :raises TypeError: for something that is no number
+    :raises ValueError: for a number out of range; both name the value and what is allowed
+    """
+    below_one = math.nextafter(1, 0)
+    for name, value, highest, allowed in (
+        ("replacement_rate", replacement_rate, 1, "a number from 0 to 1"),
+        ("maturity_threshold", maturity_threshold, sys.float_info.max, "a number of optimizer steps, 0 or more"),
+        ("decay_rate", decay_rate, below_one, "a number from 0 to less than 1"),
+    ):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name}={value!r} is not allowed: it must be {allowed}")
+        if not 0 <= value <= highest:
+            raise ValueError(f"{name}={value!r} is not allowed: it must be {allowed}")
+
+
+def check_modules(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Check that the module is a module and the optimizer an optimizer.
+
+    :raises TypeError: if one isn't
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
+
+
+def trained_by(
+    optimizer: torch.optim.Optimizer, layers: Sequence[HiddenLayer]
+) -> tuple[list[HiddenLayer], dict[str, str]]:
+    """Keep the layers all of whose weights the optimizer trains: the others are not its to replace.
+
+    :return: those layers, and why the others are left out, by name
+    :raises ValueError: if none is left
+    """
+    trained = {
+        parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad
+    }
+    kept, left_out = [], {}
+    for layer in layers:
+        untrained = [part for part in layer.parts() if part.parameter not in trained]
+        if untrained:
+            reads = untrained[0].module in layer.outgoing
+            whose = "a reader's" if reads else "its own" if untrained[0].module is layer.incoming else "its norm's"
+            left_out[layer.name] = f"the optimizer does not train {whose} {untrained[0].name}"
+        else:
+            kept.append(layer)
+    if not kept:
+        names = ", ".join(left_out)
+        raise ValueError(f"the optimizer trains none of the hidden layers whole ({names or 'none given'})")
+    return kept, left_out
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module itself under ``torch.compile`` and (distributed) data parallelism, whose parameters it shares."""
+    while True:
+        if isinstance(module, (nn.parallel.DistributedDataParallel, nn.parallel.DataParallel)):
+            module = module.module
+        elif isinstance(compiled := getattr(module, "_orig_mod", None), nn.Module):
+            module = compiled
+        else:
+            return module
+
+
+def uncompiled(module: nn.Module) -> AbstractContextManager[Any]:
+    """Run a module without compiling it, where it is compiled: tracing tries inputs that needn't fit."""
+    if any(getattr(part, "_compiled_call_impl", None) is not None for part in module.modules()):
+        return torch.compiler.set_stance("force_eager")
+    return nullcontext()
