@@ -149,7 +149,9 @@ class ContinualBackprop(UnitState):
         if step_was_skipped(optimizer):
             return
         gradients = [layer.gradient_to_check() for layer in self.layers]
-        given = [gradient if gradient.ndim == 1 else gradient.flatten() for gradient in gradients if gradient is not None]
+        given = [
+            gradient if gradient.ndim == 1 else gradient.flatten() for gradient in gradients if gradient is not None
+        ]
         if given and not math.isfinite(torch.cat(given).sum().item()):
             for layer, gradient in zip(self.layers, gradients, strict=True):
                 if gradient is not None and not gradient.isfinite().all():

@@ -45,5 +45,7 @@ class FusedSteps:
         key = (id(first), first.device, first.dtype, len(parameters))
         if self._known.get(key) is None:
             dense = all(each.grad is None or not each.grad.is_sparse for each in parameters)
-            self._known[key] = dense and all(each.device.type == "cpu" and each.is_floating_point() for each in parameters)
+            self._known[key] = dense and all(
+                each.device.type == "cpu" and each.is_floating_point() for each in parameters
+            )
         return self._known[key]

@@ -190,6 +190,14 @@ class HiddenLayer:
             if isinstance(getattr(norm, name, None), Tensor)
         ]
 
+    def by_reader(self) -> list[HiddenLayer]:
+        """The layer as each of its readers alone sees it."""
+        readers = zip(self.outgoing, self.columns, strict=True)
+        return [
+            HiddenLayer(self.incoming, [reader], self.activation, [columns], self.name, self.norms, self.norm_columns)
+            for reader, columns in readers
+        ]
+
     def parts(self) -> Iterator[UnitWeights]:
         """Every weight that belongs to the units, incoming ones first."""
         yield self.incoming_weights
@@ -203,15 +211,22 @@ class HiddenLayer:
 
         :return: shape (samples, n_units); positions of a feature map count as samples
         """
-        reader, (start, block) = self.outgoing[0], self.columns[0]
-        axis = reader_input.ndim - 1 if isinstance(reader, nn.Linear) else reader_input.ndim - reader.weight.ndim + 1
-        if block == 1 and axis == 1 and reader_input.ndim == 2 and reader_input.shape[1] == self.n_units:
-            return reader_input
-        units = reader_input.narrow(axis, start, self.n_units * block).unflatten(axis, (self.n_units, block))
-        return units.movedim(axis, -1).reshape(-1, self.n_units)
+        return unit_features(self.outgoing[0], reader_input, self.n_units, *self.columns[0])
 
     def __repr__(self) -> str:
         return f"HiddenLayer({self.name}: {self.n_units} units, {len(self.outgoing)} readers)"
+
+
+def unit_features(reader: nn.Module, given: Tensor, n_units: int, start: int, block: int) -> Tensor:
+    """Take units' features out of what a reader was given.
+
+    :return: shape (samples, n_units); positions of a feature map count as samples
+    """
+    axis = given.ndim - 1 if isinstance(reader, nn.Linear) else given.ndim - reader.weight.ndim + 1
+    if block == 1 and axis == 1 and given.ndim == 2 and given.shape[1] == n_units:
+        return given
+    units = given.narrow(axis, start, n_units * block).unflatten(axis, (n_units, block))
+    return units.movedim(axis, -1).reshape(-1, n_units)
 
 
 def mean_over_rows(matrix: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-NEGLIGIBLE = 1e-6
+NEGLIGIBLE = 1e-5
 """A weight is young until its own step count changes the update by less than this share."""
 
 Group = dict[str, Any]

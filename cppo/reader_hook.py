@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from cppo.hidden_layers import HiddenLayer, mean_over_rows, unit_features
 
 MOST_PASSES = 1000
 """Passes kept for one optimizer step. A network trained on without a step of the watched optimizer must not eat the
 memory up, and of more passes than these the last ones say enough."""
 
 
+class Pass(NamedTuple):
+    """What one training pass tells of a layer's units.
+
+    :param n_samples: number of samples; positions of a feature map count
+    :param mean: mean h of each unit, shape (n_units,)
+    :param magnitude: mean |h| of each unit, likewise
+    :param features: shape (samples, n_units), where they are kept
+    """
+
+    n_samples: int
+    mean: Tensor
+    magnitude: Tensor
+    features: Tensor | None
+
+
 class ReaderHook:
     """Keeps what a reader is given in training passes, those with gradients in training mode.
+
+    The means are taken at once, while the features are still in the processor's cache; the features themselves are
+    kept until the optimizer's step only if asked for.
 
     A forward hook is copied and pickled with its module. It holds no reference to the layer that looks at it, so that
     nothing else goes along, and its copy sleeps until a copy of the ``ContinualBackprop`` wakes it: a copy of the
@@ -24,11 +44,16 @@ class ReaderHook:
     step. Beyond torch's limit of recompilations (8) a module runs uncompiled, of which torch warns.
 
     :param reader: the module to listen to
+    :param record: the layer whose units it reads, with this reader alone
+    :param keeps_features: whether the features are needed later
     """
 
-    def __init__(self, reader: nn.Module) -> None:
-        self.passes: deque[Tensor] = deque(maxlen=MOST_PASSES)
+    def __init__(self, reader: nn.Module, record: HiddenLayer, keeps_features: bool) -> None:
+        self.passes: deque[Pass] = deque(maxlen=MOST_PASSES)
         self.awake = True
+        self._columns = (record.n_units, *record.columns[0])
+        self._is_nonnegative = record.is_nonnegative
+        self._keeps_features = keeps_features
         self.handle = reader.register_forward_pre_hook(self, with_kwargs=True)
 
     def __call__(self, reader: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -37,7 +62,19 @@ class ReaderHook:
             return
         given = args[0] if args else kwargs["input"]
         if given.numel():  # an empty batch says nothing
-            self.passes.append(given.detach())
+            features = unit_features(reader, given.detach(), *self._columns)
+            if torch.is_autocast_enabled(features.device.type):  # it would take the means in 16 bits
+                with torch.autocast(features.device.type, enabled=False):
+                    self.passes.append(self._summarise(features))
+            else:
+                self.passes.append(self._summarise(features))
+
+    def _summarise(self, features: Tensor) -> Pass:
+        if features.dtype.itemsize < 4:
+            features = features.float()
+        mean = mean_over_rows(features)
+        magnitude = mean if self._is_nonnegative else mean_over_rows(features.abs())
+        return Pass(len(features), mean, magnitude, features if self._keeps_features else None)
 
     def remove(self) -> None:
         """Stop listening."""
@@ -47,4 +84,4 @@ class ReaderHook:
 
     def __getstate__(self) -> dict[str, Any]:
         # The handle goes along because restoring it keeps torch from giving its number to another hook.
-        return {"passes": deque(maxlen=MOST_PASSES), "awake": False, "handle": self.handle}
+        return self.__dict__ | {"passes": deque(maxlen=MOST_PASSES), "awake": False}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cppo.hidden_layers import HiddenLayer, mean_over_rows
+from cppo.reader_hook import Pass
 
 
 @dataclass
@@ -21,16 +22,14 @@ class UnitSignals:
     """What a utility may look at: one layer's features since the last optimizer step, and its weights as they are now.
 
     :param layer: the layer's record, for its weights
-    :param features: shape (samples, n_units), the features h its first reader was given
-    :param batch_mean: mean h of each unit over the samples, shape (n_units,)
+    :param seen: what the training passes since the last optimizer step tell of the units
     :param mean_activation_of: returns the bias-corrected running mean f^ of each unit, shape (n_units,)
     :param feature_gradient: shape (n_units,), the mean over samples of h * dLoss/dh; zeros unless asked for
     :param generator: the layer's source of randomness
     """
 
     layer: HiddenLayer
-    features: Tensor
-    batch_mean: Tensor
+    seen: Pass
     mean_activation_of: Callable[[], Tensor]
     feature_gradient: Tensor
     generator: torch.Generator
@@ -43,7 +42,17 @@ class UnitSignals:
     @property
     def mean_magnitude(self) -> Tensor:
         """Mean |h| of each unit over the samples, shape (n_units,)."""
-        return self.batch_mean if self.layer.is_nonnegative else mean_over_rows(self.features.abs())
+        return self.seen.magnitude
+
+    @property
+    def features(self) -> Tensor:
+        """The features h that the layer's first reader was given, shape (samples, n_units).
+
+        :raises ValueError: if the utility said that it doesn't need them
+        """
+        if self.seen.features is None:
+            raise ValueError("the features were not kept: the utility's attribute needs_features is False")
+        return self.seen.features
 
     @property
     def mean_deviation(self) -> Tensor:
@@ -112,7 +121,7 @@ def activation(signals: UnitSignals) -> Tensor:
 def random(signals: UnitSignals) -> Tensor:
     """Uniform random numbers: the ablation in which utility plays no role."""
     return torch.rand(signals.layer.n_units, generator=signals.generator, device=signals.generator.device).to(
-        signals.features
+        signals.seen.mean
     )
 
 
@@ -123,12 +132,15 @@ def gradient(signals: UnitSignals) -> Tensor:
 
 
 gradient.needs_gradient = True  # type: ignore[attr-defined]
+for _by_means in (contribution, weight, activation, random, gradient):
+    _by_means.needs_features = False  # type: ignore[attr-defined]
 
 
 def find_utility(utility: str | Utility) -> Utility:
     """Look a utility up by name, or accept a function of ``UnitSignals``.
 
-    A function with an attribute ``needs_gradient = True`` is given ``feature_gradient``.
+    A function with an attribute ``needs_gradient = True`` is given ``feature_gradient``; one with ``needs_features =
+    False`` gets no ``features``, which saves time and the memory to keep them until the optimizer's step.
 
     :raises ValueError: for a name that isn't registered; the message lists those that are
     """

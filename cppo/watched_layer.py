@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cppo.hidden_layers import VALUES_OF_NEW_NORMS, HiddenLayer, mean_over_rows
-from cppo.reader_hook import ReaderHook
+from cppo.hidden_layers import VALUES_OF_NEW_NORMS, HiddenLayer
+from cppo.reader_hook import Pass, ReaderHook
 from cppo.utilities import UnitSignals
 
 if TYPE_CHECKING:
@@ -41,15 +41,14 @@ class WatchedLayer:
         self.n_samples = 0
         self.n_samples_of_all = 0.0
         self.weights = record.incoming.weight
-        self._features = self._batch_mean = torch.empty(0)
+        self._nothing = torch.zeros(record.n_units)
+        self._pass = Pass(0, self._nothing, self._nothing, None)
         self._effect: Tensor | None = None
         self._ranked = torch.empty(0)
         self._parts = list(enumerate(record.parts(), start=first_part))
         self._parameters = [part.parameter for _, part in self._parts]
-        self._readers = [
-            (HiddenLayer(record.incoming, [reader], record.activation, [columns], record.name), ReaderHook(reader))
-            for reader, columns in zip(record.outgoing, record.columns, strict=True)
-        ]
+        keeps_features = getattr(owner.utility, "needs_features", True)
+        self._hooks = [ReaderHook(alone.outgoing[0], alone, keeps_features) for alone in record.by_reader()]
 
     # What users look at -----------------------------------------------------------------------------------------------
 
@@ -80,18 +79,21 @@ class WatchedLayer:
 
     def wake(self) -> None:
         """Listen to the readers again, as a copy does once it is whole."""
-        for _, hook in self._readers:
+        for hook in self._hooks:
             hook.awake = True
 
     def stop_listening(self) -> None:
         """Leave the readers alone for good."""
-        for _, hook in self._readers:
+        for hook in self._hooks:
             hook.remove()
 
     @property
-    def seen(self) -> deque[Tensor]:
-        """What the reader that speaks for the layer was given in the training passes since the last step."""
-        return next((hook.passes for _, hook in self._readers if hook.passes), self._readers[0][1].passes)
+    def seen(self) -> deque[Pass]:
+        """What the reader that speaks for the layer was given in the training passes since the last step.
+
+        Readers of the same units were given the same features, so the first reader that ran speaks for all.
+        """
+        return next((hook.passes for hook in self._hooks if hook.passes), self._hooks[0].passes)
 
     def is_trainable(self) -> bool:
         """Whether none of the units' weights, those of the readers included, is frozen."""
@@ -100,7 +102,7 @@ class WatchedLayer:
     def is_ready(self) -> bool:
         """Whether features were seen since the last step and the optimizer may change all weights of the units."""
         self.n_samples = 0
-        if not any(hook.passes for _, hook in self._readers):
+        if not self.seen:
             return False
         if self.is_trainable():
             return True
@@ -110,25 +112,17 @@ class WatchedLayer:
     def forget(self) -> None:
         """Drop what was seen since the last step."""
         self.n_samples, self._effect = 0, None
-        for _, hook in self._readers:
+        for hook in self._hooks:
             hook.passes.clear()
 
     def observe(self) -> Tensor:
-        """Gather the features of all passes since the last step; return each unit's mean, shape (n_units,).
-
-        Readers of the same units were given the same features, so the first reader that ran speaks for all.
-        """
-        record, passes = next((record, hook.passes) for record, hook in self._readers if hook.passes)
-        features = [record.features(given) for given in passes]
-        for _, hook in self._readers:
+        """Gather what all passes since the last step told; return each unit's mean activation, shape (n_units,)."""
+        passes = self.seen
+        self._pass = passes[0] if len(passes) == 1 else _join(list(passes))
+        for hook in self._hooks:
             hook.passes.clear()
-        whole = features[0] if len(features) == 1 else _without_overflow(features)
-        dtype = self.owner.average_activation.dtype
-        self._features = whole if whole.dtype == dtype else whole.to(dtype)
-        self.n_samples = len(self._features)
-        self.n_samples_of_all = self.n_samples
-        self._batch_mean = mean_over_rows(self._features)
-        return self._batch_mean
+        self.n_samples = self.n_samples_of_all = self._pass.n_samples
+        return self._pass.mean
 
     def measure_effect(self, scale: Tensor | None) -> None:
         """Take down the units' first-order effect on the loss, summed over samples and readers.
@@ -153,12 +147,10 @@ class WatchedLayer:
         average = self.owner.average_utility
         if not self.n_samples:
             return average.new_zeros(self.record.n_units)
-        effect = average.new_zeros(()) if self._effect is None else self._effect / self.n_samples_of_all
-        signals = UnitSignals(
-            self.record, self._features, self._batch_mean, lambda: self.mean_activation, effect, self.owner.generator
-        )
+        effect = self._nothing if self._effect is None else self._effect / self.n_samples_of_all
+        signals = UnitSignals(self.record, self._pass, lambda: self.mean_activation, effect, self.owner.generator)
         utility = self.owner.utility(signals)
-        self._features, self._effect = self._features[:0], None
+        self._pass, self._effect = self._pass._replace(features=None), None
         if utility.shape != (self.record.n_units,):
             raise ValueError(
                 f"the utility of {self.name} has shape {tuple(utility.shape)}, not ({self.record.n_units},)"
@@ -236,15 +228,18 @@ class WatchedLayer:
         return torch.where(weight > 0, average[self.span] / weight, 0)
 
 
-def _without_overflow(passes: Sequence[Tensor]) -> Tensor:
+def _join(passes: Sequence[Pass]) -> Pass:
     """Join the passes, but for those that overflowed before the last one.
 
     Their gradient did so too, and would have been refused: so their step was skipped, as a ``GradScaler`` does.
     """
-    features = torch.cat(list(passes))
-    if features.isfinite().all():
-        return features
-    return torch.cat([*(each for each in passes[:-1] if each.isfinite().all()), passes[-1]])
+    passes = [*(each for each in passes[:-1] if each.mean.isfinite().all()), passes[-1]]
+    n_samples = sum(each.n_samples for each in passes)
+    shares = [each.n_samples / n_samples for each in passes]
+    mean = torch.stack([share * each.mean for share, each in zip(shares, passes, strict=True)]).sum(dim=0)
+    magnitude = torch.stack([share * each.magnitude for share, each in zip(shares, passes, strict=True)]).sum(dim=0)
+    features = [each.features for each in passes if each.features is not None]
+    return Pass(n_samples, mean, magnitude, torch.cat(features) if features else None)
 
 
 def _sum_by_unit(weights: Tensor, axis: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 class YoungWeights:
     """The young weights of one parameter, by flat index.
 
-    The views of the parameter and of its moments keep their memory alive: while the addresses agree, they are current.
+    The view of the parameter keeps its memory alive: while its address is the parameter's, it is current.
 
     :param parameter: the parameter
     :param state: its entry in the optimizer
@@ -29,15 +29,17 @@ class YoungWeights:
     index: Tensor
     births: Tensor
 
+    def __post_init__(self) -> None:
+        self._moments = [(name, self.state[name]) for name in self.tensors if name and self.state is not None]
+        self._address = self.parameter.data_ptr()
+
     def is_current(self, state: dict[str, Any] | None) -> bool:
         """Whether the optimizer still keeps this state, where it was."""
         if state is not self.state or state is None:
             return state is self.state
-        for name, tensor in self.tensors.items():
-            now = state.get(name) if name else self.parameter
-            if now is None or now.data_ptr() != tensor.data_ptr():
-                return False
-        return True
+        if self.tensors and self.parameter.data_ptr() != self._address:
+            return False
+        return all(state.get(name) is moment for name, moment in self._moments)
 
     def take(self, name: str) -> Tensor:
         """Take the young weights' entries of a moment; of the parameter itself for an empty name."""

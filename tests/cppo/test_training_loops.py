@@ -222,7 +222,9 @@ def test_autocast_features_are_averaged_in_the_format_of_the_weights():
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             loss = net(torch.randn(300, 3)).float().square().mean()
-        assert cbp.layers[0].seen[0].dtype == torch.bfloat16
+        (seen,) = cbp.layers[0].seen
+        torch.testing.assert_close(seen.mean, seen.features.double().mean(dim=0).float())
+        assert torch.equal(seen.features, seen.features.bfloat16().float()), "the features have 16 bits"
         loss.backward()
         optimizer.step()
     assert (cbp.average_activation.dtype, cbp.average_utility.dtype) == (torch.float32, torch.float32)

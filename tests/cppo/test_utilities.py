@@ -5,7 +5,12 @@ import torch
 from torch import nn
 
 from cppo import HiddenLayer
+from cppo.reader_hook import Pass
 from cppo.utilities import UTILITIES, UnitSignals, find_utility, register_utility
+
+
+def seen(features):
+    return Pass(len(features), features.mean(dim=0), features.abs().mean(dim=0), features)
 
 
 @pytest.fixture
@@ -16,8 +21,7 @@ def signals():
     reader.weight.data = torch.tensor([[2.0, -1.0], [-4.0, 0.0]])
     return UnitSignals(
         HiddenLayer(incoming, [reader]),
-        features=torch.tensor([[1.0, -2.0], [3.0, -4.0]]),
-        batch_mean=torch.tensor([2.0, -3.0]),
+        seen=seen(torch.tensor([[1.0, -2.0], [3.0, -4.0]])),
         mean_activation_of=lambda: torch.tensor([1.0, -3.0]),
         feature_gradient=torch.tensor([-0.5, 0.25]),
         generator=torch.Generator().manual_seed(0),
@@ -40,18 +44,15 @@ def test_by_hand(signals, name, expected):
 
 
 def test_contribution_takes_the_mean_of_magnitudes_not_the_magnitude_of_the_mean(signals):
-    signals.features = torch.tensor([[1.0, -2.0], [-1.0, 2.0]])
+    signals.seen = seen(torch.tensor([[1.0, -2.0], [-1.0, 2.0]]))
     assert find_utility("contribution")(signals).tolist() == [3.0, 1.0]
 
 
-def test_behind_a_relu_the_magnitude_is_the_mean(signals):
-    """Behind any other activation, and behind a normalisation, it has to be measured."""
-    layer = signals.layer
-    signals.layer = HiddenLayer(layer.incoming, layer.outgoing, nn.ReLU())
-    assert signals.mean_magnitude is signals.batch_mean
-    for activation, norms in ((nn.Tanh(), []), (nn.ReLU(), [nn.BatchNorm1d(2)])):
-        signals.layer = HiddenLayer(layer.incoming, layer.outgoing, activation, norms=norms)
-        assert signals.mean_magnitude.tolist() == [2.0, 3.0]
+def test_a_utility_that_needs_no_features_gets_none(signals):
+    signals.seen = signals.seen._replace(features=None)
+    assert find_utility("contribution")(signals).tolist() == [6.0, 1.5]
+    with pytest.raises(ValueError, match="needs_features is False"):
+        find_utility("mean_corrected_contribution")(signals)
 
 
 def test_outgoing_weights_of_all_readers_count(signals):
