@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from cppo.description import Description
 from cppo.hidden_layers import HiddenLayer, check_distinct
 from cppo.initializers import Initializer, find_initializer
 from cppo.optimizer_state import FreshOptimizerState, step_was_skipped
-from cppo.tracing import find_hidden_layers
+from cppo.tracing import find_layers
 from cppo.unit_state import UnitState
 from cppo.utilities import Utility, find_utility
 from cppo.watched_layer import WatchedLayer
@@ -92,10 +92,11 @@ class ContinualBackprop(UnitState):
         self.reset_optimizer_state = reset_optimizer_state
         module = unwrapped(module)
         with uncompiled(module):
-            records = find_hidden_layers(module, example_input) if hidden_layers is None else list(hidden_layers)
-        records, left_out = trained_by(optimizer, records)
+            records, untraced = find_layers(module, example_input) if hidden_layers is None else (hidden_layers, [])
+        records, untrained = trained_by(optimizer, records)
         check_distinct(records)
-        self._description = Description(module, records, left_out)
+        reasons = {each.name: each.reason for each in untraced}
+        self._description = Description(module, records, reasons | untrained)
         self._register_state(records, torch.initial_seed() if seed is None else seed)
         parts = [part for record in records for part in record.parts()]
         self.optimizer_state = FreshOptimizerState(optimizer, parts)
@@ -123,6 +124,10 @@ class ContinualBackprop(UnitState):
     def describe(self) -> str:
         """A table of the layers: those watched with their readers, those left out with the reason."""
         return self._description.table(self.layers)
+
+    def explain(self, reasons: Mapping[str, str]) -> None:
+        """Add to the description why layers are left out, by name, where somebody else has found that out."""
+        self._description.left_out |= {name: reasons[name] for name in self._description.left_out if name in reasons}
 
     def remove(self) -> None:
         """Stop watching and replacing; the module and the optimizer are as if it had never been there."""

@@ -30,7 +30,7 @@ class Description:
         self.left_out = dict(left_out)
         for part, name in names.items():
             if isinstance(part, LAYERS_WITH_UNITS) and part not in watched:
-                self.left_out.setdefault(name, "no hidden layer was found or named here: nothing alone reads its units")
+                self.left_out.setdefault(name, "not among the layers named")
 
     def table(self, layers: Sequence[WatchedLayer]) -> str:
         """One line a layer: those watched as they are now, then those left out."""

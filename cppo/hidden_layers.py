@@ -217,7 +217,7 @@ class HiddenLayer:
         return f"HiddenLayer({self.name}: {self.n_units} units, {len(self.outgoing)} readers)"
 
 
-def unit_features(reader: nn.Module, given: Tensor, n_units: int, start: int, block: int) -> Tensor:
+def unit_features(reader: UnitModule, given: Tensor, n_units: int, start: int, block: int) -> Tensor:
     """Take units' features out of what a reader was given.
 
     :return: shape (samples, n_units); positions of a feature map count as samples

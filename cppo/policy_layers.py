@@ -80,13 +80,14 @@ def find_policy_layers(policy: BasePolicy) -> PolicyLayers:
     traced = _merge(_trace_network(policy, each.network) for each in networks.values())
     trained = {name: each.parameters() for name, each in networks.items()}
     found: dict[str, list[HiddenLayer]] = {name: [] for name in networks}
-    left_out = {units.name: units.left_out or "no layer reads it" for units in traced}
+    left_out = {
+        units.name: units.obstacle or "no single optimizer trains both it and all layers that read it"
+        for units in traced
+    }
     for layer in replaceable(traced, type(policy).__name__, ADVICE):
         parameters = {part.parameter for part in layer.parts()}
         owner = next((name for name, theirs in trained.items() if parameters <= theirs), None)
-        if owner is None:
-            left_out[layer.name] = "no single optimizer trains both it and all layers that read it"
-        else:
+        if owner is not None:
             del left_out[layer.name]
             found[owner].append(layer)
     if not any(found.values()):

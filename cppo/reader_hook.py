@@ -6,9 +6,9 @@ from collections import deque
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cppo.hidden_layers import HiddenLayer, mean_over_rows, unit_features
+from cppo.hidden_layers import HiddenLayer, UnitModule, mean_over_rows, unit_features
 
 MOST_PASSES = 1000
 """Passes kept for one optimizer step. A network trained on without a step of the watched optimizer must not eat the
@@ -48,7 +48,7 @@ class ReaderHook:
     :param keeps_features: whether the features are needed later
     """
 
-    def __init__(self, reader: nn.Module, record: HiddenLayer, keeps_features: bool) -> None:
+    def __init__(self, reader: UnitModule, record: HiddenLayer, keeps_features: bool) -> None:
         self.passes: deque[Pass] = deque(maxlen=MOST_PASSES)
         self.awake = True
         self._columns = (record.n_units, *record.columns[0])
@@ -56,7 +56,7 @@ class ReaderHook:
         self._keeps_features = keeps_features
         self.handle = reader.register_forward_pre_hook(self, with_kwargs=True)
 
-    def __call__(self, reader: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __call__(self, reader: UnitModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Called by torch before the reader runs, with what it was called with."""
         if not (self.awake and reader.training and torch.is_grad_enabled()):
             return

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cppo.hidden_layers import UnitModule
 
@@ -93,3 +93,18 @@ class Call:
     kwargs: dict[str, Any]
     outputs: list[Tensor]
     sources: list[Located]
+
+
+class LeftOut(NamedTuple):
+    """A layer whose units are never replaced.
+
+    :param name: its name in the module
+    :param n_units: how many units it has, where that can be told
+    :param reason: why they stay
+    :param module: the layer
+    """
+
+    name: str
+    n_units: int | None
+    reason: str
+    module: nn.Module

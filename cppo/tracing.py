@@ -25,8 +25,7 @@ from cppo.data_flow import DataFlow
 from cppo.example_inputs import call_with, guesses
 from cppo.functions import ACTIVATIONS
 from cppo.hidden_layers import LAYERS_WITH_UNITS, HiddenLayer, is_norm
-from cppo.layer_table import LeftOut, describe
-from cppo.traced_units import Path, TracedUnits
+from cppo.traced_units import LeftOut, Path, TracedUnits
 
 CANNOT_RUN = (RuntimeError, TypeError, LookupError, AttributeError, AssertionError)
 BY_HAND = "name the layers by hand: hidden_layers=[HiddenLayer(incoming=..., outgoing=[...], activation=...)]"
@@ -34,7 +33,6 @@ BY_HAND = "name the layers by hand: hidden_layers=[HiddenLayer(incoming=..., out
 __all__ = [
     "LeftOut",
     "TracedUnits",
-    "describe",
     "find_hidden_layers",
     "find_layers",
     "replaceable",

@@ -69,8 +69,8 @@ class UnitState(nn.Module):
     def count_mature(self, aged: bool) -> list[int]:
         """Count the mature units of each layer.
 
-        Looking at all ages costs time, and the counts change only when the next unit gets mature; so they are kept until
-        then, or until anything but the passing of a step (a replacement, a state that is loaded) changes an age.
+        Looking at all ages costs time, and the counts change only when the next unit gets mature; so they are kept
+        until then, or until anything but the passing of a step (a replacement, a state that is loaded) changes an age.
 
         :param aged: whether all units have just grown older by one step
         """
