@@ -43,6 +43,22 @@ def check_modules(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         raise TypeError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
 
 
+def check_layers(layers: object) -> list[HiddenLayer]:
+    """Check layers that were named by hand.
+
+    :raises TypeError: if they aren't a sequence of ``HiddenLayer``
+    :raises ValueError: if there is none
+    """
+    if not isinstance(layers, Sequence) or not all(isinstance(layer, HiddenLayer) for layer in layers):
+        given = [type(each).__name__ for each in layers] if isinstance(layers, Sequence) else type(layers).__name__
+        raise TypeError(
+            f"hidden_layers must be a list of HiddenLayer(incoming=..., outgoing=[...], activation=...), not {given}"
+        )
+    if not layers:
+        raise ValueError("hidden_layers names no layer; leave it out to have them found")
+    return list(layers)
+
+
 def trained_by(
     optimizer: torch.optim.Optimizer, layers: Sequence[HiddenLayer]
 ) -> tuple[list[HiddenLayer], dict[str, str]]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cppo.checks import check_hyperparameters, check_modules, trained_by, uncompiled, unwrapped
+from cppo.checks import check_hyperparameters, check_layers, check_modules, trained_by, uncompiled, unwrapped
 from cppo.description import Description
 from cppo.hidden_layers import HiddenLayer, check_distinct
 from cppo.initializers import Initializer, find_initializer
@@ -92,7 +92,9 @@ class ContinualBackprop(UnitState):
         self.reset_optimizer_state = reset_optimizer_state
         module = unwrapped(module)
         with uncompiled(module):
-            records, untraced = find_layers(module, example_input) if hidden_layers is None else (hidden_layers, [])
+            records, untraced = (
+                find_layers(module, example_input) if hidden_layers is None else (check_layers(hidden_layers), [])
+            )
         records, untrained = trained_by(optimizer, records)
         check_distinct(records)
         reasons = {each.name: each.reason for each in untraced}

@@ -36,6 +36,7 @@ class DataFlow(TorchFunctionMode):
         self.running: list[tuple[nn.Module, Tensor | None]] = []
         self.traced: dict[nn.Module, TracedUnits] = {}
         self.uses: Counter[nn.Module] = Counter()
+        self.used_by_others: dict[nn.Module, str] = {}
         self.located: dict[int, Located] = {}
         self._norm: nn.Module | None = None
 
@@ -83,7 +84,11 @@ class DataFlow(TorchFunctionMode):
             call = Call(func, name, args, kwargs, outputs, self._sources((args, kwargs)))
             if name in functions.LAYERS:
                 self._layer(call)
-            elif call.sources and (outputs or name in functions.WITHOUT_OUTPUT):
+                return result
+            for value in tree_leaves((args, kwargs)) if outputs else ():
+                if id(value) in self.owners:
+                    self.used_by_others[self.owners[id(value)]] = name
+            if call.sources and (outputs or name in functions.WITHOUT_OUTPUT):
                 self._follow(call)
         return result
 
@@ -273,8 +278,10 @@ class DataFlow(TorchFunctionMode):
         for units in self.traced.values():
             norms = (step.what for reading in units.readers for step in reading.path if step.name == "norm")
             for module in (units.incoming, *(reading.module for reading in units.readers), *norms):
+                name = self.names.get(module) or type(module).__name__
+                if module in self.used_by_others:
+                    units.leave_out(f"the weight of {name} is also used by {self.used_by_others[module]}")
                 if self.uses[module] > 1:
-                    name = self.names.get(module) or type(module).__name__
                     what = "it" if module is units.incoming else f"read by {name}, which"
                     units.leave_out(f"{what} is used {self.uses[module]} times in one forward pass")
             units.left_out = units.obstacle if units.readers else units.left_out

@@ -102,8 +102,8 @@ def watch_policy(
         for number, (name, records) in enumerate(layers.of_network.items())
         if records
     }
-    for network in watched.values():
-        network.explain(layers.left_out)
+    for name, network in watched.items():
+        network.explain({layer.removeprefix(f"{name}."): reason for layer, reason in layers.left_out.items()})
     if len(trained) == 1:
         return watched.popitem()[1]
     return ContinualBackpropPerOptimizer(watched, {name: each.optimizer for name, each in trained.items()})

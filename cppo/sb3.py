@@ -128,6 +128,7 @@ class ContinualBackpropMixin(Algorithm):
 
     def learn(self, total_timesteps: int, *args: Any, **kwargs: Any) -> Any:
         """Learn as the algorithm does, and warn when generate-and-test can't or didn't act (see the parent class)."""
+        self._apply_settings()
         call = inspect.signature(super().learn).bind(total_timesteps, *args, **kwargs)  # type: ignore[safe-super]
         fresh = call.arguments.get("reset_num_timesteps", True)
         warned = self._announce_first_replacement(total_timesteps, 0 if fresh else self.num_timesteps)
@@ -136,6 +137,14 @@ class ContinualBackpropMixin(Algorithm):
         if not warned and self.replacement_rate > 0 and self.continual_backprop.total_replaced == 0:
             warnings.warn("learning ended without a single replaced unit", stacklevel=2)
         return self
+
+    def _apply_settings(self) -> None:
+        """Let what was set on the model since the last time take effect, as SB3's own hyperparameters do."""
+        check_hyperparameters(self.replacement_rate, self.maturity_threshold, self.decay_rate)
+        for _, network in self._networks():
+            network.replacement_rate = self.replacement_rate
+            network.maturity_threshold = self.maturity_threshold
+            network.decay_rate = self.decay_rate
 
     def dump_logs(self, *args: Any, **kwargs: Any) -> None:
         """Add to the log what generate-and-test did since the last time, then write it as the algorithm does."""

@@ -257,3 +257,13 @@ def test_another_algorithm_in_one_line():
 def test_bad_arguments_are_named_before_anything_is_built(argument, value, message):
     with pytest.raises(ValueError, match=message):
         CPPO("MlpPolicy", "NoSuchEnvironment-v0", **{argument: value})
+
+
+def test_settings_changed_on_the_model_hold_from_the_next_learn_on():
+    model = CPPO("MlpPolicy", Target(), **SMALL, **BUSY).learn(192)
+    before = model.continual_backprop.total_replaced
+    model.replacement_rate = 0.0
+    assert model.learn(192).continual_backprop.total_replaced == before > 0
+    model.replacement_rate = -1
+    with pytest.raises(ValueError, match="replacement_rate=-1"):
+        model.learn(64)

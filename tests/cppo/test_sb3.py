@@ -247,6 +247,7 @@ def test_it_describes_every_network():
     actor, critic = CASES[5].build().continual_backprop.describe().split("\n\n")
     assert actor.startswith("actor") and "actor.latent_pi.0" in actor and "critic" not in actor
     assert critic.startswith("critic") and "critic.qf1.2" in critic
+    assert "not among the layers named" not in actor + critic, "the reasons are those that were found"
 
 
 def test_set_parameters_carries_the_state_of_every_network():

@@ -349,3 +349,23 @@ def test_a_layer_that_reads_a_norm_of_sb3_contrib():
     net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), torch_layers.BatchRenorm1d(6), nn.Linear(6, 2))
     (layer,) = find_hidden_layers(net)
     assert [part.name for part in layer.norm_slices] == ["scale", "bias", "ra_mean", "ra_var"]
+
+
+class TiedByFunction(nn.Module):
+    """An autoencoder whose decoder uses the encoder's weights without its modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.own, self.head = (nn.Linear(4, 4) for _ in range(4))
+
+    def forward(self, x):
+        code = self.second(torch.relu(self.first(x)))
+        decoded = torch.tanh(code @ self.second.weight)
+        return self.head(torch.relu(self.own(functional.linear(decoded, self.first.weight.t()))))
+
+
+def test_layers_whose_weights_are_used_outside_of_them_are_left_out():
+    layers, left_out = find_layers(TiedByFunction())
+    assert names(layers) == ["own"]
+    reasons = {each.name: each.reason for each in left_out}
+    assert "the weight of second is also used by matmul" in reasons["first"] or "weight of first" in reasons["first"]
