@@ -155,14 +155,17 @@ class ContinualBackprop(UnitState):
         """Refuse a gradient that isn't finite before it reaches the weights; measure it if asked to."""
         if step_was_skipped(optimizer):
             return
-        gradients = [layer.gradient_to_check() for layer in self.layers]
+        checked = {parameter: layer for layer in reversed(self.layers) for parameter in layer.parameters_to_check()}
+        gradients = [parameter.grad for parameter in checked]
         given = [
             gradient if gradient.ndim == 1 else gradient.flatten() for gradient in gradients if gradient is not None
         ]
         if given and not math.isfinite(torch.cat(given).sum().item()):
-            for layer, gradient in zip(self.layers, gradients, strict=True):
+            for layer, gradient in reversed(list(zip(checked.values(), gradients, strict=True))):
                 if gradient is not None and not gradient.isfinite().all():
-                    raise FloatingPointError(f"the gradient of {layer.name} is not finite; no weight was changed")
+                    raise FloatingPointError(
+                        f"the gradient of {layer.name} or its readers is not finite; no weight was changed"
+                    )
         if self._needs_gradient:
             self._measure_effects(getattr(optimizer, "grad_scale", None))
         if self.reset_optimizer_state:

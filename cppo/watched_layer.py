@@ -41,6 +41,9 @@ class WatchedLayer:
         self.n_samples = 0
         self.n_samples_of_all = 0.0
         self.weights = record.incoming.weight
+        self._to_check = [
+            module.weight if module.bias is None else module.bias for module in (record.incoming, *record.outgoing)
+        ]
         self._nothing = torch.zeros(record.n_units)
         self._pass = Pass(0, self._nothing, self._nothing, None)
         self._effect: Tensor | None = None
@@ -157,9 +160,13 @@ class WatchedLayer:
             )
         return utility if utility.dtype == average.dtype else utility.to(average)
 
-    def gradient_to_check(self) -> Tensor | None:
-        """The smallest gradient that shows a non-finite one anywhere in the layer: the sum of its units' errors."""
-        return self._parameters[0 if self.record.incoming_bias is None else 1].grad
+    def parameters_to_check(self) -> list[Tensor]:
+        """The smallest parameters whose gradients show that errors flowing back are not finite.
+
+        A bias' gradient is the sum of its units' errors. The readers' are looked at too, as behind dead units the
+        layer's own errors are zero. A weight's gradient that alone overflows shows in the utilities after the step.
+        """
+        return self._to_check
 
     def check_finite(self) -> None:
         """Name the layer whose features or weights stopped being finite.

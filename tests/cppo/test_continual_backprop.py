@@ -258,7 +258,7 @@ def test_what_is_not_finite_raises_and_names_the_layer():
     before = copy.deepcopy(net.state_dict())
     net(torch.randn(4, 3)).sum().backward()
     net[2].bias.grad[3] = float("nan")
-    with pytest.raises(FloatingPointError, match=r"gradient of 2 is not finite"):
+    with pytest.raises(FloatingPointError, match=r"gradient of 0 or its readers is not finite"):
         optimizer.step()
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
 
@@ -360,3 +360,17 @@ def test_a_utility_of_wrong_shape_is_refused():
     ContinualBackprop(net, optimizer, utility=lambda signals: torch.zeros(5))
     with pytest.raises(ValueError, match=r"the utility of 0 has shape \(5,\), not \(6,\)"):
         step(net, optimizer, torch.randn(4, 3))
+
+
+def test_a_gradient_that_is_not_finite_behind_dead_units_changes_no_weight():
+    """No error flows back through dead units, so only the reader's own gradient shows it."""
+    net = network(3, 6, 2)
+    net[0].bias.data.fill_(-100.0)
+    optimizer = torch.optim.Adam(net.parameters())
+    ContinualBackprop(net, optimizer)
+    before = copy.deepcopy(net.state_dict())
+    (net(torch.randn(4, 3)) - float("nan")).square().mean().backward()
+    assert not net[0].bias.grad.any()
+    with pytest.raises(FloatingPointError, match="gradient of 0 or its readers is not finite"):
+        optimizer.step()
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
