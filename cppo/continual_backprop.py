@@ -103,6 +103,8 @@ class ContinualBackprop(UnitState):
         parts = [part for record in records for part in record.parts()]
         self.optimizer_state = FreshOptimizerState(optimizer, parts)
         self.layers = self._watch(records)
+        owners = {parameter: layer for layer in reversed(self.layers) for parameter in layer.parameters_to_check()}
+        self._checked = list(owners.items())[::-1]
         self._optimizer = optimizer
         self._steps = 0
         self._needs_gradient = getattr(self.utility, "needs_gradient", False)
@@ -155,16 +157,15 @@ class ContinualBackprop(UnitState):
         """Refuse a gradient that isn't finite before it reaches the weights; measure it if asked to."""
         if step_was_skipped(optimizer):
             return
-        checked = {parameter: layer for layer in reversed(self.layers) for parameter in layer.parameters_to_check()}
-        gradients = [parameter.grad for parameter in checked]
+        gradients = [parameter.grad for parameter, _ in self._checked]
         given = [
             gradient if gradient.ndim == 1 else gradient.flatten() for gradient in gradients if gradient is not None
         ]
         if given and not math.isfinite(torch.cat(given).sum().item()):
-            for layer, gradient in reversed(list(zip(checked.values(), gradients, strict=True))):
+            for (__, owner), gradient in zip(self._checked, gradients, strict=True):
                 if gradient is not None and not gradient.isfinite().all():
                     raise FloatingPointError(
-                        f"the gradient of {layer.name} or its readers is not finite; no weight was changed"
+                        f"the gradient of {owner.name} or its readers is not finite; no weight was changed"
                     )
         if self._needs_gradient:
             self._measure_effects(getattr(optimizer, "grad_scale", None))

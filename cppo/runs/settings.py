@@ -201,12 +201,15 @@ class Settings:
     def from_dict(cls, values: dict[str, Any]) -> Settings:
         """Read settings back from plain values.
 
-        :raises ValueError: for a key that is no setting, and for one without the value it needs
+        :raises ValueError: for a key that is no setting, one that is missing, and one without the value it needs
         """
         names = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - names)
         if unknown:
             raise ValueError(f"unknown setting {', '.join(map(repr, unknown))}")
+        missing = sorted(names - set(values))
+        if missing:
+            raise ValueError(f"settings are missing: {', '.join(missing)}")
         for field in dataclasses.fields(cls):
             if field.default is not None and values.get(field.name, field.default) is None:
                 raise ValueError(f"setting {field.name!r} has no value")

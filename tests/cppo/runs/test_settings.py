@@ -192,3 +192,10 @@ def test_an_unknown_key_is_refused():
     values = Settings().resolved().as_dict() | {"mt": 100, "learning_rat": 1.0}
     with pytest.raises(ValueError, match="unknown setting 'learning_rat', 'mt'"):
         Settings.from_dict(values)
+
+
+def test_settings_that_were_cut_short_are_refused():
+    values = Settings().resolved().as_dict()
+    del values["activation"], values["betas"]
+    with pytest.raises(ValueError, match="settings are missing: activation, betas"):
+        Settings.from_dict(values)
