@@ -29,6 +29,9 @@ class CompiledStep:
         self._by_unit = getattr(owner.utility, "by_unit", False)
         self._starts = np.array([layer.span.start for layer in owner.layers] + [owner.n_units])
         self._mature = np.zeros(len(owner.layers), np.int64)
+        self._readers = _only_readers(owner.layers)
+        self._shapes = np.array([reader.shape for reader in self._readers])
+        self._outgoing = np.zeros(owner.n_units)
 
     def is_possible(self, layers: Sequence[WatchedLayer]) -> bool:
         """Whether the loops can do this step: all layers were seen, and the utility judges units one by one."""
@@ -99,7 +102,14 @@ class CompiledStep:
     @property
     def outgoing_magnitude(self) -> np.ndarray:
         """Mean |w_out| of each unit over every weight of every reader."""
-        return self._each("outgoing_magnitude")
+        kind = self.owner.average_utility.numpy().dtype
+        if not self._readers or not all(map(kernels.can_take, self._readers)):
+            return self._each("outgoing_magnitude")
+        if self._outgoing.dtype != kind:
+            self._outgoing = np.zeros(self.owner.n_units, kind)
+        addresses = np.array([reader.data_ptr() for reader in self._readers])
+        kernels.mean_magnitudes_by_column(addresses, self._shapes, self._outgoing)
+        return self._outgoing
 
     @property
     def incoming_magnitude(self) -> np.ndarray:
@@ -107,8 +117,18 @@ class CompiledStep:
         return self._each("incoming_magnitude")
 
     def _each(self, name: str) -> np.ndarray:
-        return np.concatenate([getattr(layer.signals(), name).numpy() for layer in self.owner.layers])
+        return torch.cat([getattr(layer.signals(), name) for layer in self.owner.layers]).numpy()
 
 
 def _joined(vectors: Sequence[torch.Tensor], dtype: np.dtype) -> np.ndarray:
-    return np.concatenate([vector.numpy() for vector in vectors], dtype=dtype)
+    return torch.cat(list(vectors)).numpy().astype(dtype, copy=False)
+
+
+def _only_readers(layers: Sequence[WatchedLayer]) -> list[torch.nn.Parameter]:
+    """Each layer's reader's weights, a matrix with one column a unit; none at all where a layer's are anything else."""
+    readers = [layer.record.outgoing_weights for layer in layers]
+    if not all(len(of_layer) == 1 and of_layer[0].parameter.ndim == 2 for of_layer in readers):
+        return []
+    parameters = [of_layer[0].parameter for of_layer in readers]
+    is_whole = all(each.shape[1] == layer.record.n_units for each, layer in zip(parameters, layers, strict=True))
+    return parameters if is_whole else []

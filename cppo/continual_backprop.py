@@ -112,6 +112,7 @@ class ContinualBackprop(UnitState):
         self._gradients = GradientCheck(self.layers)
         self._optimizer = optimizer
         self._steps = 0
+        self._has_closure = False
         self._at_work: list[WatchedLayer] = []
         self._needs_gradient = getattr(self.utility, "needs_gradient", False)
         self._hook_optimizer()
@@ -159,25 +160,32 @@ class ContinualBackprop(UnitState):
                 layer.wake()
 
     @torch.no_grad()
-    def _before_optimizer_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Refuse a gradient that isn't finite before it reaches the weights; measure it if asked to."""
+    def _before_optimizer_step(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Refuse a gradient that isn't finite before it reaches the weights; measure it if asked to.
+
+        :return: what torch is to call ``step`` with instead, where the step isn't to be the optimizer's own
+        """
         self.wholeness.check()
+        self._has_closure = bool(kwargs) or len(args) > 1
         if step_was_skipped(optimizer):
-            return
-        self._gradients.check()
+            return None
+        by_age = self.optimizer_state.stand_in(self._has_closure) if self.reset_optimizer_state else None
+        if by_age is None:
+            self._gradients.check()
+            if self.reset_optimizer_state:
+                self.optimizer_state.before_step()
         if self._needs_gradient:
             self._measure_effects(getattr(optimizer, "grad_scale", None))
-        if self.reset_optimizer_state:
-            self.optimizer_state.before_step()
+        return None if by_age is None else by_age.in_its_stead(self._gradients.check)
 
     def _measure_effects(self, scale: Tensor | None) -> None:
         for layer in self.layers:
             layer.measure_effect(scale)
 
     @torch.no_grad()
-    def _after_optimizer_step(
-        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def _after_optimizer_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Generate and test: watch, rank, choose in all layers, then replace."""
         for layer in self._at_work:
             layer.rest()
@@ -189,7 +197,7 @@ class ContinualBackprop(UnitState):
         self.follow(self.layers[0].weights)
         if self.reset_optimizer_state:
             self.optimizer_state.correct()
-        if self._needs_gradient and (kwargs or len(args) > 1):  # a closure made the gradient after the first hook
+        if self._needs_gradient and self._has_closure:  # it made the gradient after the first hook
             self._measure_effects(None)
         self._replace(self._count_due(*self._watch_and_judge()))
         self._steps += 1

@@ -33,10 +33,16 @@ class FusedSteps:
         if type(self.optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
             return
         for group in self.optimizer.param_groups:
-            chosen = group["fused"] is not None or group["foreach"] is not None
-            if not (chosen or group["capturable"] or group["differentiable"]) and self._runs_on(group["params"]):
+            if not group["fused"] and self.takes(group):
                 group["fused"] = True
                 self._changed.append(group)
+
+    def takes(self, group: dict[str, Any]) -> bool:
+        """Whether the kernel is what takes a group's steps, here or because the user chose it."""
+        if group["fused"]:
+            return True
+        chosen = group["fused"] is not None or group["foreach"] is not None
+        return not (chosen or group["capturable"] or group["differentiable"]) and self._runs_on(group["params"])
 
     def end(self) -> None:
         """Leave the optimizer as it was; call it after the step."""
@@ -84,12 +90,12 @@ class DirectSteps:
 
     def step(self) -> None:
         """Take a step."""
+        if self._knows_tensors() or self._look_up():
+            self._step_between_hooks()
+            return
         self._fused.begin()
         try:
-            if self._knows_tensors() or self._look_up():
-                self._step_between_hooks()
-            else:
-                self.optimizer.step()
+            self.optimizer.step()
         finally:
             self._fused.end()
 
@@ -111,7 +117,7 @@ class DirectSteps:
             parameters = [each for each in group["params"] if each.grad is not None]
             states = [optimizer.state.get(each, {}) for each in parameters]
             kinds = {(each.device.type, each.dtype) for each in parameters}
-            usual = group["fused"] and not group["amsgrad"] and not isinstance(group["lr"], Tensor)
+            usual = self._fused.takes(group) and not group["amsgrad"] and not isinstance(group["lr"], Tensor)
             if not (usual and all(states) and len(kinds) == 1 and kinds.pop()[0] == "cpu"):
                 return False
             means, mean_squares, counts = ([state[name] for state in states] for name in STATE)
@@ -123,10 +129,12 @@ class DirectSteps:
 
     def _step_between_hooks(self) -> None:
         """What torch does around each step, but for its profiler's label, which costs half as much as the kernel."""
-        optimizer = self.optimizer
+        optimizer, step = self.optimizer, self._step
         for hook in optimizer._optimizer_step_pre_hooks.values():
-            hook(optimizer, (optimizer,), {})
-        self._step()
+            instead = hook(optimizer, (optimizer,), {})
+            if instead is not None:  # arguments for torch's ``step``: an optimizer with nothing to do, and a closure
+                (_, step), _ = instead
+        step()
         for hook in optimizer._optimizer_step_post_hooks.values():
             hook(optimizer, (optimizer,), {})
 

@@ -105,7 +105,7 @@ class AdamFamily(Family):
 
     def steps_until_grown(self, group: Group) -> float:
         """The slower moment's bias correction counts longest."""
-        return _steps_to_forget(*group["betas"])
+        return steps_to_forget(*group["betas"])
 
     def moments(self, group: Group) -> tuple[str, ...]:
         """The mean of the gradient, and of its square or the largest such mean."""
@@ -148,7 +148,7 @@ class NAdamFamily(Family):
 
     def steps_until_grown(self, group: Group) -> float:
         """The momentum may settle later than the moments."""
-        return _steps_to_forget(*group["betas"], 0.96 ** float(group["momentum_decay"]))
+        return steps_to_forget(*group["betas"], 0.96 ** float(group["momentum_decay"]))
 
     def moments(self, group: Group) -> tuple[str, ...]:
         """The means of the gradient and of its square."""
@@ -258,7 +258,7 @@ def initial_value(optimizer: torch.optim.Optimizer, group: Group, name: str) -> 
     return 1.0 if name == "square_avg" and _is_tf_like(optimizer) else 0.0
 
 
-def _steps_to_forget(*rates: float | Tensor) -> float:
+def steps_to_forget(*rates: float | Tensor) -> float:
     """Steps until the slowest of some exponential decays is negligible."""
     return _steps_for(*map(float, rates))
 

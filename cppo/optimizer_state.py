@@ -2,8 +2,9 @@
 
 Setting the state of a replaced weight to that of a new parameter is easy. Its step count is not: torch keeps one a
 parameter, so Adam would no longer correct the bias of the weight's young moments and its first updates would be wrong
-by a factor of 3 (betas .9, .999). So after each optimizer step the young weights' update is corrected to the one their
-own step count gives.
+by a factor of 3 (betas .9, .999). So a compiled loop takes Adam's step in its stead, with each weight's own step count
+(``adam_by_age.py``); where that can't be, and for other optimizers, the young weights' update is corrected after each
+step to the one their own step count gives.
 
 That makes the next updates of a replaced weight those of a new optimizer for SGD, Adam, AdamW, NAdam, RMSprop,
 Adadelta, Adagrad without ``lr_decay``, Rprop (their subclasses included) and stable-baselines3's ``RMSpropTFLike``,
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from cppo import kernels
+from cppo.adam_by_age import AdamByAge
 from cppo.fused_steps import FusedSteps
 from cppo.hidden_layers import UnitWeights
 from cppo.optimizer_families import Group, StepTaken, find_family, initial_value, what_stays_old
@@ -81,6 +83,8 @@ class FreshOptimizerState(nn.Module):
         self.register_buffer("replaced_at", torch.zeros(ends[-1], dtype=torch.int64, device=device))
         self._family = find_family(optimizer)
         self._fused_steps = FusedSteps(optimizer)
+        self._by_age = AdamByAge(self)
+        self._steps_by_age = False
         self._warning = what_stays_old(optimizer)
         self._young: dict[nn.Parameter, YoungWeights] = {}
         self._looked_at: list[YoungWeights] = []
@@ -113,11 +117,20 @@ class FreshOptimizerState(nn.Module):
             self.replaced_at[self.spans[part]][units] = self._family.clock(state)
             self._young.pop(weights.parameter, None)
             self._stepped = self._has_replaced = None
+            self._by_age.forget_births()
 
-    def before_step(self) -> None:
-        """Make up for the time that corrections cost, once a unit has been replaced; call it before each step."""
+    def stand_in(self, has_closure: bool) -> AdamByAge | None:
+        """What is to take the next step in the optimizer's stead, if anything is and can; ask before each step.
+
+        :param has_closure: whether the optimizer is going to compute the gradient anew
+        """
         if self._has_replaced is None:
             self._has_replaced = bool(self.replaced_at.any())
+        self._steps_by_age = self._has_replaced and not has_closure and self._by_age.is_possible()
+        return self._by_age if self._steps_by_age else None
+
+    def before_step(self) -> None:
+        """Make up for the time that corrections cost, once a unit has been replaced; call it if nothing stands in."""
         if self._has_replaced:
             self._fused_steps.begin()
 
@@ -128,7 +141,7 @@ class FreshOptimizerState(nn.Module):
         if self._warning is not None:
             warnings.warn(self._warning, stacklevel=2)
             self._warning = None
-        if self._family is None or step_was_skipped(self.optimizer):
+        if self._family is None or self._steps_by_age or step_was_skipped(self.optimizer):
             return
         self._find_young()
         for cohort in self._cohorts:
@@ -265,6 +278,7 @@ class FreshOptimizerState(nn.Module):
 
     def _forget_young(self) -> None:
         self._young, self._looked_at, self._cohorts, self._stepped, self._has_replaced = {}, [], [], None, None
+        self._by_age.forget()
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)

@@ -17,6 +17,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cppo.products import products_for
 from cppo.reader_hook import ReaderHook
 
 Activate = Callable[[Tensor], Tensor]
@@ -62,6 +63,7 @@ class PlainNetwork:
         # Looking them up in the modules takes a microsecond each.
         self._parameters = [(linear.weight, linear.bias) for linear in linears]
         self._hooks = [linear._forward_pre_hooks for linear in linears]
+        self._products = [products_for(linear.weight) for linear in linears]
         self._activate, self._activate_in_place, self._slope = ACTIVATIONS[activation]
         self._given: list[Tensor] = []
         self._rooms: dict[int, Room] = {}
@@ -86,18 +88,19 @@ class PlainNetwork:
             for hook in self._hooks[number].values():
                 with torch.enable_grad():
                     hook(self.linears[number], (x,), {})
-            x = torch.addmm(bias, x, weight.t(), out=outputs[number])
+            x = self._products[number].output(x, weight, bias, outputs[number])
         return x
 
     def backward(self, error: Tensor) -> None:
         """Write the gradients of all weights, given that of the output of the last ``learn_from``."""
         errors = self._room_for(error).errors
         for number in range(len(self.linears) - 1, -1, -1):
-            (weight, bias), given = self._parameters[number], self._given[number]
-            torch.mm(error.t(), given, out=weight.grad)
+            (weight, bias), given, products = self._parameters[number], self._given[number], self._products[number]
+            assert weight.grad is not None
+            products.weight_gradient(error, given, weight.grad)
             torch.sum(error, 0, out=bias.grad)
             if number:
-                error = self._slope(torch.mm(error, weight, out=errors[number]), given)
+                error = self._slope(products.input_gradient(error, weight, errors[number]), given)
 
     def _room_for(self, batch: Tensor) -> Room:
         """Memory for as many samples; asking the system for new memory takes longer than filling it."""
