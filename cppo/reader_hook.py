@@ -73,6 +73,13 @@ class ReaderHook:
             if len(self.passes) == MOST_PASSES:
                 self._warn_of_no_step()
 
+    def see(self, features: Tensor) -> None:
+        """Take in the features of a training pass that doesn't go through the reader, shape (samples, n_units)."""
+        if self.awake and len(features):
+            self.passes.append(self._summarise(features))
+            if len(self.passes) == MOST_PASSES:
+                self._warn_of_no_step()
+
     def _summarise(self, features: Tensor) -> Pass:
         if features.dtype.itemsize < 4:
             features = features.float()

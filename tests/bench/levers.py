@@ -20,10 +20,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor
 from torch.distributions import Distribution
 
-from cppo import surrogate
+from cppo import products, surrogate
 from cppo.closed_form import ClosedFormUpdate
 from cppo.fused_steps import DirectSteps
 from cppo.lean_buffer import LeanRolloutBuffer
@@ -31,7 +31,7 @@ from cppo.lean_policy import LeanMlpPolicy
 from cppo.plain_networks import PlainNetwork, Room
 from cppo.quick_policy import QuickMlpPolicy
 from envs.vec_env import WalkerVecEnv
-from tests.bench.update import with_rollout
+from tests.bench.update import seconds, with_rollout
 
 N_ENVS, STEPS, ROLLOUT = 4, 60, 2048
 ROOM_FOR = PlainNetwork._room_for
@@ -115,6 +115,18 @@ def updating(around: Callable[[], contextlib.AbstractContextManager] = contextli
     return run
 
 
+def print_compiled(turns: int) -> None:
+    """Compare an update whose passes torch.compile compiles; before the others, whose switches have it compile anew."""
+    plain, model = with_rollout("ppo-adam"), with_rollout("ppo-adam")
+    model.policy.evaluate_actions = torch.compile(model.policy.evaluate_actions)
+    begin = time.perf_counter()
+    model.train()
+    compiling = time.perf_counter() - begin
+    times = [(seconds(plain), seconds(model)) for _ in range(turns)]
+    before, after = (1e6 * statistics.median(each) / ROLLOUT for each in zip(*times, strict=True))
+    print(f"update: passes by torch.compile: {before:.1f} -> {after:.1f} us a step; its first took {compiling:.1f} s")
+
+
 @contextlib.contextmanager
 def without_validation() -> Iterator[None]:
     Distribution.set_default_validate_args(False)
@@ -152,6 +164,7 @@ WITHOUT = {
     "its loops over a minibatch": partial(mock.patch.object, surrogate, "can_take", lambda _: False),
     "its memory for products": partial(mock.patch.object, PlainNetwork, "_room_for", new_room),
     "gathering an epoch's rows at once": partial(mock.patch.object, ClosedFormUpdate, "_minibatches", one_by_one),
+    "products by oneDNN (AMD only)": partial(mock.patch.object, products, "onednn_is_faster", lambda: False),
     "steps by the kernel alone": partial(mock.patch.object, DirectSteps, "_look_up", lambda _: False),
 }
 """Levers of the closed form."""
@@ -163,6 +176,7 @@ def levers() -> dict[str, Timed]:
         "environment: DummyVecEnv, original model": stepping(DummyVecEnv, model="original"),
         "environment: WalkerVecEnv, original model": stepping(WalkerVecEnv, model="original"),
         "environment: WalkerVecEnv, merged model": stepping(WalkerVecEnv),
+        "environment: SubprocVecEnv, merged model": stepping(SubprocVecEnv),
         "inference: MlpPolicy": passing(ActorCriticPolicy, ants),
         "inference: LeanMlpPolicy": passing(LeanMlpPolicy, ants),
         "inference: QuickMlpPolicy": passing(QuickMlpPolicy, ants),
@@ -180,6 +194,7 @@ def levers() -> dict[str, Timed]:
 
 def main(turns: int = 9) -> None:
     torch.set_num_threads(1)
+    print_compiled(turns)
     timed = levers()
     times = [{name: run() for name, run in timed.items()} for _ in range(turns)]
     for name in timed:
