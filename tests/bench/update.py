@@ -73,9 +73,12 @@ def main() -> None:
     torch.set_num_threads(1)
     rivals = {
         "PPO": with_rollout("ppo-adam"),
+        "PPO with torch's fused Adam": with_rollout("ppo-adam"),
         "CPPO": with_rollout("cppo"),
         "CPPO, optimizer state kept": with_rollout("cppo", reset_optimizer_state=False),
     }
+    for group in rivals["PPO with torch's fused Adam"].policy.optimizer.param_groups:
+        group["fused"] = True
     for model in rivals.values():
         if isinstance(model, CPPO):
             age(model)
