@@ -127,11 +127,11 @@ def step_sgd(weights: Weights, trace: Trace, late: Lateness, rules: Rules, now: 
     """Backward pass and plain SGD in one: a row is changed right after the gradient has gone through it."""
     depth, width = weights.biases.shape
     step = np.float32(rules.step_size)
-    keep = np.float32(1 - rules.decay) if rules.decays_before else np.float32(1)
+    lost = np.float32(rules.decay) if rules.decays_before else np.float32(0)
     delta = trace.logits
     for layer in range(depth, -1, -1):
-        _descend(matrix(weights, layer), layer, trace, delta, step, keep)
-        _descend_bias(weights.last_bias if layer == depth else weights.biases[layer], delta, step, keep)
+        _descend(matrix(weights, layer), layer, trace, delta, step, lost)
+        _descend_bias(weights.last_bias if layer == depth else weights.biases[layer], delta, step, lost)
         for k in range(trace.counts[layer]):
             late.steps[layer, trace.rows[layer, k]] = now + rules.decays_before
         if layer > 0:
@@ -142,7 +142,7 @@ def step_sgd(weights: Weights, trace: Trace, late: Lateness, rules: Rules, now: 
 
 
 @compiled
-def _descend(weights: Floats, layer: int, trace: Trace, delta: Floats, step: np.float32, keep: np.float32) -> None:
+def _descend(weights: Floats, layer: int, trace: Trace, delta: Floats, step: np.float32, lost: np.float32) -> None:
     """Change the rows of a layer that isn't zero, and leave what goes through them."""
     for k in range(trace.counts[layer]):
         row, factor = weights[trace.rows[layer, k]], step * trace.values[layer, k]
@@ -151,7 +151,7 @@ def _descend(weights: Floats, layer: int, trace: Trace, delta: Floats, step: np.
             for j in range(len(delta)):
                 through += row[j] * delta[j]
         for j in range(len(delta)):
-            row[j] = keep * row[j] - factor * delta[j]
+            row[j] -= factor * delta[j] + lost * row[j]  # 1 - lost, rounded, would be off by some per cent of lost
         if layer > 0:
             for j in range(len(delta)):
                 magnitude += abs(row[j])
@@ -161,9 +161,9 @@ def _descend(weights: Floats, layer: int, trace: Trace, delta: Floats, step: np.
 
 
 @compiled
-def _descend_bias(bias: Floats, delta: Floats, step: np.float32, keep: np.float32) -> None:
+def _descend_bias(bias: Floats, delta: Floats, step: np.float32, lost: np.float32) -> None:
     for j in range(len(bias)):
-        bias[j] = keep * bias[j] - step * delta[j]
+        bias[j] -= step * delta[j] + lost * bias[j]
 
 
 @compiled
@@ -186,8 +186,9 @@ def catch_up(weights: Floats, layer: int, row: int, late: Lateness, rules: Rules
         return
     late.steps[layer, row] = now
     keep = (1 - rules.decay) ** missed
+    lost = np.float32(-math.expm1(missed * math.log1p(-rules.decay)))
     for j in range(weights.shape[1]):
-        weights[row, j] *= np.float32(keep)
+        weights[row, j] -= lost * weights[row, j]
     if rules.noise > 0:
         variance = (1 - keep * keep) / (1 - (1 - rules.decay) ** 2) if rules.decay > 0 else float(missed)
         add_noise(weights[row], np.float32(rules.noise * math.sqrt(variance)), late)
@@ -208,11 +209,11 @@ def add_noise(values: Floats, size: np.float32, late: Lateness) -> None:
 
 @compiled
 def _shrink_biases(weights: Weights, late: Lateness, rules: Rules) -> None:
-    keep = np.float32(1 - rules.decay)
+    lost = np.float32(rules.decay)
     for layer in range(len(weights.biases) + 1):
         bias = weights.last_bias if layer == len(weights.biases) else weights.biases[layer]
         for j in range(len(bias)):
-            bias[j] *= keep
+            bias[j] -= lost * bias[j]
         if rules.noise > 0:
             add_noise(bias, np.float32(rules.noise), late)
 

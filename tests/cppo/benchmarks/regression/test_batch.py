@@ -5,20 +5,30 @@ import itertools
 import numpy as np
 import pytest
 
-from cppo.benchmarks.regression.batch import RegressionBatch
+from cppo.benchmarks.regression.batch import RegressionBatch, without_denormals
 from cppo.benchmarks.regression.settings import RegressionSettings
 from cppo.benchmarks.regression.single import build_learner, squared_errors
 
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "leaky_relu", "elu", "swish"]
 
 
-def assert_equal_to_single_learners(settings, seeds, steps=1000):
-    """Every learner's weights and mean error are those of a torch module trained with the library, step by step."""
+STEPS = 2000
+SEEDS = [0, 1, 2]
+
+
+def assert_equal_to_single_learners(settings, seeds=SEEDS, compared=None):
+    """Learners' weights, mean errors and replacements are those of torch modules trained with the library.
+
+    :param settings: of all seeds, or of each learner
+    :param compared: which learners; all if not given, of which each takes most of a second
+    """
+    settings = settings if isinstance(settings, list) else [settings] * len(seeds)
     batch = RegressionBatch(settings, seeds)
-    errors = batch.advance(steps)
-    for number, (each, seed) in enumerate(zip(settings, seeds, strict=True)):
-        learner = build_learner(each, seed)
-        expected = np.mean(list(itertools.islice(squared_errors(each, seed, learner), steps)))
+    errors = batch.advance(STEPS)
+    for number in range(len(seeds)) if compared is None else compared:
+        learner = build_learner(settings[number], seeds[number])
+        with without_denormals():
+            expected = np.mean(list(itertools.islice(squared_errors(settings[number], seeds[number], learner), STEPS)))
         for mine, parameter in zip(batch.weights(number), learner.network.parameters(), strict=True):
             np.testing.assert_allclose(mine, parameter.detach().numpy(), rtol=1e-4, atol=1e-4)
         assert errors[number] == pytest.approx(expected, rel=1e-4)
@@ -35,23 +45,37 @@ def settings_of(learner, **values):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_equals_single_continual_backprop(activation, optimizer):
     settings = settings_of("cbp", activation=activation, optimizer=optimizer, replacement_rate=2e-3, step_size=0.003)
-    batch = assert_equal_to_single_learners([settings], [0], steps=2000)
+    batch = assert_equal_to_single_learners(settings)
     # 5 units, mature but for 100 steps after each replacement: a little under 2000 * 5 * 2e-3 = 20
     assert all(batch.replaced >= 15)
 
 
 @pytest.mark.parametrize("utility", ["contribution", "mean_corrected_contribution", "weight", "activation", "gradient"])
 def test_equals_single_learner_with_every_utility(utility):
-    assert_equal_to_single_learners([settings_of("cbp", utility=utility, replacement_rate=2e-3)], [3])
+    assert_equal_to_single_learners(settings_of("cbp", utility=utility, replacement_rate=2e-3))
 
 
 @pytest.mark.parametrize(
     ("learner", "optimizer"), [("bp", "sgd"), ("bp", "adam"), ("linear", "sgd"), ("linear", "adam")]
 )
 def test_equals_single_backprop(learner, optimizer):
-    assert_equal_to_single_learners([settings_of(learner, optimizer=optimizer)], [4])
+    assert_equal_to_single_learners(settings_of(learner, optimizer=optimizer))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_equals_single_learner_with_l2(optimizer):
-    assert_equal_to_single_learners([settings_of("cbp-l2", optimizer=optimizer, weight_decay=1e-2)], [5])
+    assert_equal_to_single_learners(settings_of("cbp-l2", optimizer=optimizer, weight_decay=1e-2))
+
+
+def test_equals_single_learner_where_all_slow_bits_are_drawn_anew():
+    assert_equal_to_single_learners(settings_of("cbp", flip="all", replacement_rate=2e-3))
+
+
+def test_learners_of_different_settings_train_together():
+    """20 learners fill one block of 16 lanes and a part of another; a few of both are compared."""
+    values = itertools.product([0.01, 0.003], [0.0, 1e-2], [5e-3, 2e-3, 1e-3, 0.0, 1e-4])
+    settings = [
+        settings_of("cbp-l2", step_size=step_size, weight_decay=decay, replacement_rate=rate)
+        for step_size, decay, rate in values
+    ]
+    assert_equal_to_single_learners(settings, seeds=[number % 7 for number in range(20)], compared=[0, 9, 15, 16, 19])
