@@ -8,7 +8,6 @@ from cppo.benchmarks.mnist.compiled import CompiledLearner
 from cppo.benchmarks.mnist.data import PermutedTasks, load_digits, without_black
 from cppo.benchmarks.mnist.settings import MnistSettings
 from cppo.benchmarks.mnist.single import TorchLearner
-from cppo.benchmarks.regression.batch import without_denormals
 
 DIGITS = load_digits()
 
@@ -27,8 +26,7 @@ def train_both(seed, **values):
         correct.append(0)
         for _ in range(2):
             tasks.next()
-            with without_denormals():
-                correct[-1] += learner.train(tasks, 0, STEPS // 2)
+            correct[-1] += learner.train(tasks, 0, STEPS // 2)
     return learners, correct
 
 

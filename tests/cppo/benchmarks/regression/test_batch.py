@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from cppo.benchmarks.regression.batch import RegressionBatch, without_denormals
+from cppo.benchmarks.regression.batch import RegressionBatch
 from cppo.benchmarks.regression.settings import RegressionSettings
 from cppo.benchmarks.regression.single import build_learner, squared_errors
 
@@ -27,8 +27,7 @@ def assert_equal_to_single_learners(settings, seeds=SEEDS, compared=None):
     errors = batch.advance(STEPS)
     for number in range(len(seeds)) if compared is None else compared:
         learner = build_learner(settings[number], seeds[number])
-        with without_denormals():
-            expected = np.mean(list(itertools.islice(squared_errors(settings[number], seeds[number], learner), STEPS)))
+        expected = np.mean(list(itertools.islice(squared_errors(settings[number], seeds[number], learner), STEPS)))
         for mine, parameter in zip(batch.weights(number), learner.network.parameters(), strict=True):
             np.testing.assert_allclose(mine, parameter.detach().numpy(), rtol=1e-4, atol=1e-4)
         assert errors[number] == pytest.approx(expected, rel=1e-4)
@@ -62,9 +61,13 @@ def test_equals_single_backprop(learner, optimizer):
     assert_equal_to_single_learners(settings_of(learner, optimizer=optimizer))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_equals_single_learner_with_l2(optimizer):
-    assert_equal_to_single_learners(settings_of("cbp-l2", optimizer=optimizer, weight_decay=1e-2))
+@pytest.mark.parametrize(("optimizer", "weight_decay"), [("sgd", 1e-2), ("adam", 1e-4)])
+def test_equals_single_learner_with_l2(optimizer, weight_decay):
+    """With stronger L2 Adam blows up the rounding in units that are dead, where nothing else moves the weights.
+
+    Two torch learners whose first weights differ by 1e-7 then end .3 apart, too (seed 2, 1e-2).
+    """
+    assert_equal_to_single_learners(settings_of("cbp-l2", optimizer=optimizer, weight_decay=weight_decay))
 
 
 def test_equals_single_learner_where_all_slow_bits_are_drawn_anew():
