@@ -26,19 +26,17 @@ class _Member(NamedTuple):
     parameter: nn.Parameter
     state: dict[str, Any]
     moments: tuple[Tensor, Tensor]
+    steps: Tensor
     address: int
 
     def is_current(self, state: dict[str, Any] | None) -> bool:
-        """Whether everything is where it was, and the gradient is one that the loops can take."""
-        parameter, gradient = self.parameter, self.parameter.grad
+        """Whether everything is where it was."""
         return (
             state is self.state
             and state["exp_avg"] is self.moments[0]
             and state["exp_avg_sq"] is self.moments[1]
-            and parameter.data_ptr() == self.address
-            and gradient is not None
-            and type(gradient) is Tensor
-            and gradient.is_contiguous()
+            and state["step"] is self.steps
+            and self.parameter.data_ptr() == self.address
         )
 
 
@@ -58,14 +56,21 @@ class _Cohort(NamedTuple):
     counts: list[Any]
     checked: np.ndarray
 
-    def gradients(self) -> np.ndarray:
-        """Where the gradients lie."""
-        return np.array([member.parameter.grad.data_ptr() for member in self.members], np.int64)  # type: ignore[union-attr]
+    def gradients(self) -> np.ndarray | None:
+        """Where the gradients lie; None if the loops can't take one, or if other parameters have one than before."""
+        found = [member.parameter.grad for member in self.members]
+        if any(each.grad is not None for each in self.idle):
+            return None
+        addresses = [each.data_ptr() for each in found if type(each) is Tensor and each.is_contiguous()]
+        return np.array(addresses, np.int64) if len(addresses) == len(found) else None
 
-    def is_current(self, states: Any) -> bool:
-        """Whether each parameter is where it was, and still has a gradient or has none."""
-        return all(member.is_current(states.get(member.parameter)) for member in self.members) and all(
-            each.grad is None for each in self.idle
+    def is_current(self, group: Group, states: Any) -> bool:
+        """Whether this is the group, as it was."""
+        return (
+            group is self.group
+            and len(group["params"]) == len(self.members) + len(self.idle)
+            and all(member.is_current(states.get(member.parameter)) for member in self.members)
+            and self.gradients() is not None
         )
 
 
@@ -93,8 +98,10 @@ class AdamByAge:
         groups = optimizer.param_groups
         if not all(map(_is_plain, groups)):
             return False
-        states = optimizer.state
-        is_current = bool(self._cohorts) and all(cohort.is_current(states) for cohort in self._cohorts)
+        pairs = zip(self._cohorts, groups, strict=False)
+        is_current = len(self._cohorts) == len(groups) and all(
+            cohort.is_current(group, optimizer.state) for cohort, group in pairs
+        )
         return is_current or self._look_up()
 
     def forget(self) -> None:
@@ -110,7 +117,10 @@ class AdamByAge:
 
         :param refuse: raises what says which gradient isn't finite; called before anything is changed
         """
-        gradients = [cohort.gradients() for cohort in self._cohorts]
+        gradients = [found for cohort in self._cohorts if (found := cohort.gradients()) is not None]
+        if len(gradients) < len(self._cohorts):  # a hook after ours has exchanged one
+            self.owner.let_optimizer_step(refuse)
+            return
         for cohort, of_cohort in zip(self._cohorts, gradients, strict=True):
             if not are_finite(cohort.places, of_cohort, cohort.checked):
                 refuse()
@@ -120,7 +130,8 @@ class AdamByAge:
                 Births(*(replaced_at[each].max(axis=0) for each in cohort.sources)) for cohort in self._cohorts
             ]
         for cohort, of_cohort, births in zip(self._cohorts, gradients, self._births, strict=True):
-            self._step(cohort, of_cohort, births)
+            if cohort.members:
+                self._step(cohort, of_cohort, births)
 
     def _step(self, cohort: _Cohort, gradients: np.ndarray, births: Births) -> None:
         for count in cohort.counts:
@@ -148,10 +159,9 @@ class AdamByAge:
             members = self._members([each for each in group["params"] if each.grad is not None])
             if members is None:
                 return False
-            if members:
-                cohorts.append(self._cohort(group, members))
+            cohorts.append(self._cohort(group, members))
         self._cohorts = cohorts
-        return bool(cohorts)
+        return any(cohort.members for cohort in cohorts)
 
     def _members(self, parameters: Sequence[nn.Parameter]) -> list[_Member] | None:
         members = []
@@ -162,9 +172,9 @@ class AdamByAge:
             moments = state["exp_avg"], state["exp_avg_sq"]
             tensors = parameter, gradient, *moments
             is_even = all(each.dtype == parameters[0].dtype and each.shape == parameter.shape for each in tensors)
-            if not (is_even and all(map(kernels.can_take, tensors))):
+            if not (is_even and all(map(kernels.can_take, tensors)) and type(gradient) is Tensor):
                 return None
-            members.append(_Member(parameter, state, moments, parameter.data_ptr()))
+            members.append(_Member(parameter, state, moments, state["step"], parameter.data_ptr()))
         return members
 
     def _cohort(self, group: Group, members: list[_Member]) -> _Cohort:
@@ -174,24 +184,20 @@ class AdamByAge:
             if part.parameter in parts:
                 parts[part.parameter].append(number)
         sources = [self._sources(member, parts[member.parameter]) for member in members]
-        most = [max(len(of_member[axis]) for of_member in sources) for axis in (0, 1)]
         places = Places(
-            np.array([_shape_of_matrix(each) for each in parameters]),
+            np.array([_shape_of_matrix(each) for each in parameters], np.int64).reshape(-1, 2),
             _addresses(parameters),
             _addresses([member.moments[0] for member in members]),
             _addresses([member.moments[1] for member in members]),
-            np.empty(0, members[0].moments[0].numpy().dtype),
+            np.empty(0, members[0].moments[0].numpy().dtype if members else np.float32),
         )
         return _Cohort(
             group,
             members,
             [each for each in group["params"] if each.grad is None],
             places,
-            (
-                np.concatenate([_repeat(of_member[0], most[0]) for of_member in sources], axis=1),
-                np.concatenate([_repeat(of_member[1], most[1]) for of_member in sources], axis=1),
-            ),
-            [memoryview(member.state["step"].numpy()) for member in members],
+            (_side_by_side([rows for rows, _ in sources]), _side_by_side([columns for _, columns in sources])),
+            [memoryview(member.steps.numpy()) for member in members],  # type: ignore[arg-type]
             np.array([bool(parts[each]) for each in parameters]),
         )
 
@@ -214,9 +220,11 @@ class AdamByAge:
         return np.stack(lines[0]), np.stack(lines[1])
 
 
-def _repeat(lines: np.ndarray, count: int) -> np.ndarray:
-    """As many lines as that: the first, which holds nothing, again and again."""
-    return np.concatenate([lines, np.repeat(lines[:1], count - len(lines), axis=0)])
+def _side_by_side(lines: Sequence[np.ndarray]) -> np.ndarray:
+    """Join matrices along their rows; those with fewer get their first one, which holds nothing, again and again."""
+    most = max(map(len, lines), default=0)
+    padded = [np.concatenate([each, np.repeat(each[:1], most - len(each), axis=0)]) for each in lines]
+    return np.concatenate(padded, axis=1) if padded else np.zeros((1, 0), np.int64)
 
 
 def _is_plain(group: Group) -> bool:

@@ -33,7 +33,7 @@ class FusedSteps:
         if type(self.optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
             return
         for group in self.optimizer.param_groups:
-            if not group["fused"] and self.takes(group):
+            if not group["fused"] and self.takes(group) and all(map(_has_even_gradient, group["params"])):
                 group["fused"] = True
                 self._changed.append(group)
 
@@ -60,6 +60,11 @@ class FusedSteps:
                 each.device.type == "cpu" and each.is_floating_point() for each in parameters
             )
         return self._known[key]
+
+
+def _has_even_gradient(parameter: torch.nn.Parameter) -> bool:
+    """Whether a gradient lies in memory as its parameter does: the kernel doesn't look, and would read past it."""
+    return parameter.grad is None or parameter.grad.stride() == parameter.stride()
 
 
 class _Tensors(NamedTuple):
@@ -118,6 +123,7 @@ class DirectSteps:
             states = [optimizer.state.get(each, {}) for each in parameters]
             kinds = {(each.device.type, each.dtype) for each in parameters}
             usual = self._fused.takes(group) and not group["amsgrad"] and not isinstance(group["lr"], Tensor)
+            usual = usual and all(map(_has_even_gradient, parameters))
             if not (usual and all(states) and len(kinds) == 1 and kinds.pop()[0] == "cpu"):
                 return False
             means, mean_squares, counts = ([state[name] for state in states] for name in STATE)

@@ -18,7 +18,7 @@ import itertools
 import math
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -128,6 +128,16 @@ class FreshOptimizerState(nn.Module):
             self._has_replaced = bool(self.replaced_at.any())
         self._steps_by_age = self._has_replaced and not has_closure and self._by_age.is_possible()
         return self._by_age if self._steps_by_age else None
+
+    def let_optimizer_step(self, refuse: Callable[[], None]) -> None:
+        """Have the optimizer take its step after all, and correct it afterwards.
+
+        :param refuse: raises if a gradient isn't finite
+        """
+        refuse()
+        self._steps_by_age = False
+        self.before_step()
+        type(self.optimizer).step.__wrapped__(self.optimizer)  # type: ignore[attr-defined] # its hooks have run
 
     def before_step(self) -> None:
         """Make up for the time that corrections cost, once a unit has been replaced; call it if nothing stands in."""

@@ -139,6 +139,37 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
     assert all(map(torch.equal, weights, net.parameters()))
 
 
+def test_a_group_added_later_is_stepped_and_so_is_one_that_had_no_gradient():
+    net, optimizer, cbp = pair(mlp)[0]
+    late, later = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2, 2))
+    optimizer.add_param_group({"params": [late]})
+    train(net, optimizer, 30)
+    assert cbp.total_replaced
+    assert torch.equal(late, torch.ones(3))
+    optimizer.add_param_group({"params": [later]})
+    for number in range(1, 4):
+        for parameter in (*net.parameters(), late, later):
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        torch.testing.assert_close(late, torch.full((3,), 1 - number * 1e-3))  # Adam's steps for a constant gradient
+        torch.testing.assert_close(later, torch.full((2, 2), 1 - number * 1e-3))
+
+
+@pytest.mark.parametrize("exchange", [lambda _: None, lambda gradient: torch.ones(1, 1).expand_as(gradient)])
+def test_a_hook_may_exchange_a_gradient_for_one_that_the_loop_cannot_take(exchange):
+    """Without one a parameter stays; one that lies in memory in another way has the effect of its copy."""
+    ways = exchange, lambda gradient: found.contiguous() if (found := exchange(gradient)) is not None else None
+    trained = pair(mlp)
+    for (net, optimizer, cbp), way in zip(trained, ways, strict=True):
+        train(net, optimizer, 30)
+        assert cbp.total_replaced
+        weight = net[0].weight
+        optimizer.register_step_pre_hook(lambda *_, way=way, weight=weight: setattr(weight, "grad", way(weight.grad)))
+        train(net, optimizer, 3, seed=1)
+    for mine, theirs in zip(trained[0][0].parameters(), trained[1][0].parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
 def test_autograd_notices_that_weights_have_changed():
     net, optimizer, cbp = pair(mlp)[0]
     train(net, optimizer, 30)
