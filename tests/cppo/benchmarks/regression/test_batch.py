@@ -61,13 +61,26 @@ def test_equals_single_backprop(learner, optimizer):
     assert_equal_to_single_learners(settings_of(learner, optimizer=optimizer))
 
 
-@pytest.mark.parametrize(("optimizer", "weight_decay"), [("sgd", 1e-2), ("adam", 1e-4)])
+@pytest.mark.parametrize(("optimizer", "weight_decay"), [("sgd", 1e-2), ("adam", 1e-3)])
 def test_equals_single_learner_with_l2(optimizer, weight_decay):
     """With stronger L2 Adam blows up the rounding in units that are dead, where nothing else moves the weights.
 
-    Two torch learners whose first weights differ by 1e-7 then end .3 apart, too (seed 2, 1e-2).
+    In single and double precision torch itself then ends .5 apart (seed 2, 1e-2) or 1e-4 (seed 5, 1e-3).
     """
     assert_equal_to_single_learners(settings_of("cbp-l2", optimizer=optimizer, weight_decay=weight_decay))
+
+
+def test_random_choice_of_the_only_unit_equals_any_other():
+    """The library draws random utilities and new units from one generator; with one unit, nothing hangs on them."""
+    random, other = (settings_of("cbp", utility=name, units=1, replacement_rate=2e-3) for name in ("random", "weight"))
+    expected = assert_equal_to_single_learners(other)
+    batch = RegressionBatch([random] * len(SEEDS), SEEDS)
+    batch.advance(STEPS)
+    for number in range(len(SEEDS)):
+        for mine, theirs in zip(batch.weights(number), expected.weights(number), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    # a new unit matures for 100 steps, then 1 / 2e-3 = 500 go by: one every 600 steps
+    assert batch.replaced.tolist() == expected.replaced.tolist() == [3, 3, 3]
 
 
 def test_equals_single_learner_where_all_slow_bits_are_drawn_anew():
@@ -81,4 +94,6 @@ def test_learners_of_different_settings_train_together():
         settings_of("cbp-l2", step_size=step_size, weight_decay=decay, replacement_rate=rate)
         for step_size, decay, rate in values
     ]
-    assert_equal_to_single_learners(settings, seeds=[number % 7 for number in range(20)], compared=[0, 9, 15, 16, 19])
+    assert_equal_to_single_learners(
+        settings, seeds=[number % 7 for number in range(20)], compared=[0, 9, 13, 15, 16, 19]
+    )
