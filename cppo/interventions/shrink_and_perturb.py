@@ -46,6 +46,6 @@ class ShrinkAndPerturb(Intervention):
         generator = self.generator_on_device()
         for parameter in self.trained_now():
             if self.decay:
-                parameter.mul_(1 - self.decay)
+                parameter.sub_(parameter, alpha=self.decay)  # 1 - decay, rounded, would be off by much of a small decay
             if self.noise:
                 parameter.add_(torch.empty_like(parameter).normal_(0, self.noise, generator=generator))
