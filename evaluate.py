@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cppo.command_line import or_fail, parse, show_warnings_plainly
 from cppo.report.evaluate_flags import EvaluateFlags, prepare
 from cppo.report.evaluation import evaluate, run_record, table, write_json
 from cppo.report.friction_plot import Evaluation, write_plot
@@ -12,7 +13,6 @@ from cppo.report.probe import probe
 from cppo.report.retention import RULE, columns, retentions
 from cppo.report.side_by_side import make_film
 from cppo.report.trained_agent import TrainedAgent
-from cppo.runs.command_line import or_fail, parse, show_warnings_plainly
 
 PROGRAM, DESCRIPTION = "evaluate.py", "Evaluate the agent of a training run at each ground friction, and film it."
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cppo.runs.command_line import or_fail, show_warnings_plainly
-from cppo.runs.executors import make_executor
-from cppo.runs.grid import PlannedRun
-from cppo.runs.many import GridTraining, plan, report_grid
-from cppo.runs.resuming import continued
-from cppo.runs.train_flags import PROGRAM, TrainFlags, read_flags
-from cppo.runs.training import Training, prepare, report, resume, train
+from cppo.command_line import or_fail, show_warnings_plainly
+from cppo.grids.executors import make_executor
+from cppo.grids.flags import PROGRAM, TrainFlags, read_flags
+from cppo.grids.grid import PlannedRun
+from cppo.grids.many import GridTraining, plan, report_grid
+from cppo.training.resuming import continued
+from cppo.training.training import Training, prepare, report, resume, train
 
 
 def start(flags: TrainFlags) -> Training:

@@ -1,13 +1,13 @@
 """Agents that keep their plasticity: continual PPO, Slippery Ant, continual backpropagation for any torch module."""
 
 import envs  # noqa: F401  registers FastAnt-v0 and SlipperyAnt-v0
-from cppo.algorithms import ContinualA2C, ContinualDDPG, ContinualDQN, ContinualSAC, ContinualTD3
-from cppo.continual_backprop import ContinualBackprop
-from cppo.hidden_layers import HiddenLayer
+from cppo.cbp.continual_backprop import ContinualBackprop
+from cppo.layers.find import find_hidden_layers
+from cppo.layers.hidden_layer import HiddenLayer
 from cppo.plasticity.callback import PlasticityCallback
-from cppo.ppo import CPPO
-from cppo.sb3 import ContinualBackpropMixin
-from cppo.tracing import find_hidden_layers
+from cppo.sb3.algorithms import ContinualA2C, ContinualDDPG, ContinualDQN, ContinualSAC, ContinualTD3
+from cppo.sb3.mixin import ContinualBackpropMixin
+from cppo.sb3.ppo import CPPO
 
 __all__ = [
     "CPPO",

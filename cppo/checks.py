@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from cppo.hidden_layers import HiddenLayer
-from cppo.traced_units import LeftOut
+from cppo.layers.hidden_layer import HiddenLayer
+from cppo.layers.traced_units import LeftOut
 
 LARGEST = sys.float_info.max
 BELOW_ONE = math.nextafter(1, 0)

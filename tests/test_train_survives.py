@@ -19,8 +19,8 @@ import yaml
 
 from cppo.runs.checkpoints import Checkpoints
 from cppo.runs.folder import RunFolder
-from cppo.runs.settings import Settings
-from cppo.runs.training import prepare, train
+from cppo.settings.settings import Settings
+from cppo.training.training import prepare, train
 
 ROOT = Path(__file__).parents[1]
 ENDLESS = ["--env", "CartPole-v1", "--algo", "ppo", "--net-arch", "8", "8", "--n-envs", "1", "--n-steps", "64"]

@@ -12,7 +12,7 @@ from cppo.benchmarks.plotting import choose, draw, read_results, table
 from cppo.benchmarks.problem import Problem
 from cppo.benchmarks.problems import PROBLEMS
 from cppo.benchmarks.running import run_settings
-from cppo.runs.command_line import fail, or_fail, parse, show_warnings_plainly
+from cppo.command_line import fail, or_fail, parse, show_warnings_plainly
 
 PROGRAM = "python -m cppo.benchmarks"
 ACTIONS = ("run", "sweep", "plot")

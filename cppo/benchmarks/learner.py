@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cppo.benchmarks.networks import kaiming
 from cppo.benchmarks.settings import LearnerSettings
-from cppo.continual_backprop import ContinualBackprop
-from cppo.interventions import Intervention, ReDo, ShrinkAndPerturb
+from cppo.cbp.continual_backprop import ContinualBackprop
+from cppo.remedies import Intervention, ReDo, ShrinkAndPerturb
 
 SEED_OF_NEW_UNITS = 10_000_019
 """Added to a run's seed: new units' weights must not repeat the initial ones."""

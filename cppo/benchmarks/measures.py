@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cppo.benchmarks.problem import Row
-from cppo.hidden_layers import LAYERS_WITH_UNITS
+from cppo.layers.hidden_layer import LAYERS_WITH_UNITS
 from cppo.plasticity.measures import dead_units, effective_rank, share, singular_values, weight_magnitude
 
 

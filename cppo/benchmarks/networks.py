@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cppo.benchmarks.settings import LearnerSettings
-from cppo.hidden_layers import LAYERS_WITH_UNITS, HiddenLayer
-from cppo.initializers import INITIALIZERS, fan_in
-from cppo.interventions import OnlineNorm
+from cppo.cbp.initializers import INITIALIZERS, fan_in
+from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer
+from cppo.remedies import OnlineNorm
 
 GAINS_OF_RELU = (nn.ELU, nn.SiLU)
 """Activations that torch names no gain for; the published code takes that of ReLU."""

@@ -14,7 +14,7 @@ from cppo.benchmarks.problem import Problem, Row
 from cppo.benchmarks.settings import LearnerSettings
 from cppo.benchmarks.statistics import Curve, curve
 from cppo.files import replacing
-from cppo.runs.checks import flag
+from cppo.settings.limits import flag
 
 INTERNALS = ("dead_units", "weight_magnitude", "effective_rank")
 

@@ -15,7 +15,7 @@ from cppo.benchmarks.folder import ResultFolder
 from cppo.benchmarks.problem import Problem, Row
 from cppo.benchmarks.problems import PROBLEMS
 from cppo.benchmarks.settings import LearnerSettings
-from cppo.kernels import numba
+from cppo.compiled import numba
 
 
 def run_settings(

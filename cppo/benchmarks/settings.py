@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
 from typing_extensions import Self
 
-from cppo.runs.checks import COUNT, DECAY, NOT_NEGATIVE, SHARE, Range, flag
-from cppo.runs.settings import UtilityName
+from cppo.settings.limits import COUNT, DECAY, NOT_NEGATIVE, SHARE, Range, flag
+from cppo.settings.settings import UtilityName
 
 OptimizerName = Literal["sgd", "adam"]
 

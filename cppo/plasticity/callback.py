@@ -16,7 +16,7 @@ from cppo.plasticity.experience import Batch, RecentRollouts, as_networks_see, f
 from cppo.plasticity.layers import MeasuredLayer
 from cppo.plasticity.policies import collect_features, find_measured_layers
 from cppo.plasticity.updates import UpdateWatch
-from cppo.policy_layers import trained_networks
+from cppo.sb3.policy_layers import trained_networks
 
 STEPS_BETWEEN = 20_480
 """Environment steps between two measurements by default: ten updates of PPO at stable-baselines3's defaults."""

@@ -10,10 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from cppo.hidden_layers import HiddenLayer, UnitModule, n_inputs, unit_features
+from cppo.layers.find import find_hidden_layers
+from cppo.layers.hidden_layer import HiddenLayer, UnitModule, n_inputs, unit_features
+from cppo.layers.observe import undisturbed
 from cppo.plasticity import measures
-from cppo.tracing import find_hidden_layers
-from cppo.undisturbed import undisturbed
 
 SAMPLES_AT_ONCE = 250
 """Samples a network is run on at a time, so that images don't eat the memory up."""

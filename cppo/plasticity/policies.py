@@ -11,12 +11,12 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from cppo.hidden_layers import LAYERS_WITH_UNITS, HiddenLayer, UnitModule
+from cppo.layers.find import sort_out
+from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer, UnitModule
+from cppo.layers.observe import undisturbed
 from cppo.plasticity.layers import MeasuredLayer, bounded, features_of
-from cppo.policy_layers import trace_policy, trained_networks
-from cppo.policy_runs import run_network, zero_observation
-from cppo.tracing import sort_out
-from cppo.undisturbed import undisturbed
+from cppo.sb3.policy_layers import trace_policy, trained_networks
+from cppo.sb3.policy_runs import run_network, zero_observation
 
 if TYPE_CHECKING:
     from torch.autograd.graph import Node

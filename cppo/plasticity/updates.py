@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cppo.hidden_layers import UnitModule
+from cppo.layers.hidden_layer import UnitModule
 from cppo.plasticity import measures
 
 EVERY = 4

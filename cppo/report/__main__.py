@@ -10,6 +10,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from cppo.command_line import BAD_INPUT, fail, or_fail, parse
 from cppo.report.comparison import Comparison, compare
 from cppo.report.figures import write_figures
 from cppo.report.files import check_writable
@@ -19,7 +20,6 @@ from cppo.report.records import Record, distinct, same_task
 from cppo.report.side_by_side import make_film
 from cppo.report.tables import text, write_tables
 from cppo.report.trained_agent import TrainedAgent
-from cppo.runs.command_line import BAD_INPUT, fail, or_fail, parse
 from envs.arguments import whole_number
 
 PROGRAM = "cppo.report"

@@ -12,7 +12,7 @@ import numpy as np
 from cppo.report.explanation import explain
 from cppo.report.insides import inside_columns
 from cppo.report.records import RETURN, Record, methods, task
-from cppo.report.statistics import Estimate, estimate_curve, estimate_iqm, estimate_superiority
+from cppo.statistics import Estimate, estimate_curve, estimate_iqm, estimate_superiority
 
 LAST_PART = 1 / 3
 """The share of all steps at the end over which returns are averaged."""

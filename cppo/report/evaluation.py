@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from cppo.files import replacing
-from cppo.report.statistics import bootstrap_interval, interquartile_mean
 from cppo.report.trained_agent import TrainedAgent
+from cppo.statistics import bootstrap_interval, interquartile_mean
 
 COLUMNS = ("friction", "episodes", "mean", "std", "IQM", "95 % interval", "length", "distance")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cppo.report.statistics import RESAMPLES, RESAMPLES_OF_CURVES
+from cppo.statistics import RESAMPLES, RESAMPLES_OF_CURVES
 
 ENOUGH_RUNS = 10
 

@@ -11,7 +11,7 @@ import numpy as np
 from cppo.files import replacing
 from cppo.report.comparison import Comparison, Phase
 from cppo.report.insides import measures, title
-from cppo.report.statistics import Estimate
+from cppo.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

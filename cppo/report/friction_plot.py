@@ -12,7 +12,7 @@ from cppo.report.evaluation import Result
 from cppo.report.figures import ENDINGS, INK, STYLE, blank, line_style, save
 from cppo.report.files import check_writable
 from cppo.report.retention import Retention
-from cppo.report.statistics import bootstrap_interval
+from cppo.statistics import bootstrap_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,7 @@ from cppo.files import replacing
 from cppo.report.comparison import Comparison, Method
 from cppo.report.figures import COLORS
 from cppo.report.insides import measures, title
-from cppo.report.statistics import Estimate
+from cppo.statistics import Estimate
 
 
 class Film(NamedTuple):

@@ -14,9 +14,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from cppo.plasticity.fitting import Fitting, compare_fitting
-from cppo.report.statistics import bootstrap_interval, interquartile_mean
 from cppo.report.trained_agent import TrainedAgent
-from cppo.runs.agent import new_policy
+from cppo.statistics import bootstrap_interval, interquartile_mean
+from cppo.training.agent import new_policy
 
 OBSERVATIONS = 2000
 """Inputs the networks are fitted on: what the agent sees while it acts as in training."""

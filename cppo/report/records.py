@@ -14,8 +14,8 @@ import numpy as np
 
 from cppo.report.trained_agent import friction_schedule
 from cppo.runs.folder import RunFolder
-from cppo.runs.presets import METHODS
-from cppo.runs.settings import Settings
+from cppo.settings.presets import METHODS
+from cppo.settings.settings import Settings
 
 STEP, RETURN, ENDED, PHASE = "time/total_timesteps", "episodes/return", "episodes/ended", "environment/phase"
 END_OF_PHASE = 0.1

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from cppo.report.evaluation import Result
 from cppo.report.records import Record
-from cppo.report.statistics import interquartile_mean
 from cppo.report.trained_agent import TrainedAgent
+from cppo.statistics import interquartile_mean
 
 FORGOTTEN, UNLEARNED = 0.75, 0.5
 RULE = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from cppo.files import replacing
 from cppo.report.comparison import Comparison, Method
-from cppo.report.statistics import Estimate
+from cppo.statistics import Estimate
 
 Row = Sequence[Any]
 INTERVAL = ("iqm", "low", "high")

@@ -11,10 +11,10 @@ import gymnasium as gym
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from cppo.runs.environments import environment_arguments, make_environment
 from cppo.runs.folder import RunFolder
-from cppo.runs.settings import Settings
-from cppo.runs.trained_policy import TrainedPolicy
+from cppo.settings.settings import Settings
+from cppo.training.environments import environment_arguments, make_environment
+from cppo.training.trained_policy import TrainedPolicy
 from envs.arguments import friction_coefficient
 from envs.friction import FrictionSchedule
 

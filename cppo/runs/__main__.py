@@ -10,7 +10,7 @@ from typing import Annotated
 import yaml
 from tyro.conf import Positional, arg, subcommand
 
-from cppo.runs.command_line import or_fail, parse
+from cppo.command_line import or_fail, parse
 from cppo.runs.folder import RunFolder
 from cppo.runs.overview import Overview, age, listing
 

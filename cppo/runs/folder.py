@@ -21,7 +21,7 @@ import yaml
 
 from cppo.files import is_partial, replacing
 from cppo.runs.lock import RunLock
-from cppo.runs.settings import Settings
+from cppo.settings.settings import Settings
 
 PACKAGES = ("torch", "stable_baselines3", "gymnasium", "numpy", "pybullet")
 

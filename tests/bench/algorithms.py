@@ -18,7 +18,7 @@ from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from cppo import ContinualBackprop
-from cppo.algorithms import ContinualDQN, ContinualSAC
+from cppo.sb3.algorithms import ContinualDQN, ContinualSAC
 
 TURNS = 15
 AGES = 20

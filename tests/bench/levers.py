@@ -24,12 +24,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from torch.distributions import Distribution
 
 from cppo import products, surrogate
-from cppo.closed_form import ClosedFormUpdate
-from cppo.fused_steps import DirectSteps
-from cppo.lean_buffer import LeanRolloutBuffer
-from cppo.lean_policy import LeanMlpPolicy
-from cppo.plain_networks import PlainNetwork, Room
-from cppo.quick_policy import QuickMlpPolicy
+from cppo.fast.closed_form import ClosedFormUpdate
+from cppo.fast.fused_steps import DirectSteps
+from cppo.fast.lean_buffer import LeanRolloutBuffer
+from cppo.fast.lean_policy import LeanMlpPolicy
+from cppo.fast.plain_networks import PlainNetwork, Room
+from cppo.fast.quick_policy import QuickMlpPolicy
 from envs.vec_env import WalkerVecEnv
 from tests.bench.update import seconds, with_rollout
 

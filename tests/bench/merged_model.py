@@ -17,7 +17,7 @@ from scipy import stats
 from stable_baselines3.common.vec_env import VecMonitor
 
 from cppo.runs.folder import RunFolder
-from cppo.runs.trained_policy import load_policy
+from cppo.training.trained_policy import load_policy
 from envs.vec_env import WalkerVecEnv
 
 AT_ONCE = 20

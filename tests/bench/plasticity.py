@@ -16,9 +16,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
 from cppo import PlasticityCallback
-from cppo.runs.agent import build_model
-from cppo.runs.environments import make_vec_env
-from cppo.runs.settings import Settings
+from cppo.settings.settings import Settings
+from cppo.training.agent import build_model
+from cppo.training.environments import make_vec_env
 from tests.bench.algorithms import IMAGES, VECTORS, Noise
 
 

@@ -9,7 +9,7 @@ import statistics
 
 import torch
 
-from cppo.runs.presets import METHODS, preset
+from cppo.settings.presets import METHODS, preset
 from tests.bench.update import seconds, with_rollout
 
 TURNS = 7

@@ -29,10 +29,10 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 
 from cppo.plasticity.callback import PlasticityCallback
-from cppo.runs.agent import build_model
-from cppo.runs.progress import Progress
-from cppo.runs.settings import Settings
-from cppo.runs.starting import build
+from cppo.settings.settings import Settings
+from cppo.training.agent import build_model
+from cppo.training.progress import Progress
+from cppo.training.starting import build
 from tests.bench.update import age, seconds, with_rollout
 
 ROLLOUT = 2048

@@ -16,8 +16,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from cppo import CPPO
-from cppo.runs.agent import build_model
-from cppo.runs.settings import Settings
+from cppo.settings.settings import Settings
+from cppo.training.agent import build_model
 
 TURNS = 15
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cppo.benchmarks.settings import RANGES, LearnerSettings
-from cppo.runs.checks import COUNT, Range
+from cppo.settings.limits import COUNT, Range
 
 _BP: dict[str, Any] = {"step_size": 0.01, "momentum": 0.9, "is_convolutional": True}
 

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from cppo.benchmarks.mnist.kernel import Floats, Rules, Trace, Weights, matrix
-from cppo.kernels import compiled
+from cppo.compiled import compile_loop
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
 
-@compiled
+@compile_loop
 def step_adam(weights: Weights, mean: Weights, square: Weights, trace: Trace, rules: Rules, now: int) -> None:
     """Backward pass and torch's Adam, with L2 if ``rules.decay`` is above 0, which here is added to the gradient."""
     depth, width = weights.biases.shape
@@ -42,7 +42,7 @@ def step_adam(weights: Weights, mean: Weights, square: Weights, trace: Trace, ru
                 delta[trace.rows[layer, k]] = trace.below[k]
 
 
-@compiled
+@compile_loop
 def _through(row: Floats, delta: Floats) -> np.float32:
     total = np.float32(0)
     for j in range(len(delta)):
@@ -50,7 +50,7 @@ def _through(row: Floats, delta: Floats) -> np.float32:
     return total
 
 
-@compiled
+@compile_loop
 def _step_row(
     weights: Floats, mean: Floats, square: Floats, value: np.float32, delta: Floats, decay: np.float32,
     rate: np.float32, root: np.float32,

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from cppo.benchmarks.draws import DrawnAhead
 from cppo.benchmarks.learner import seed_of_new_units
 from cppo.benchmarks.mnist.data import CLASSES, PIXELS, PermutedTasks
 from cppo.benchmarks.mnist.generate_and_test import UTILITIES, Test, Units
@@ -17,6 +16,7 @@ from cppo.benchmarks.mnist.loop import Digits, Examples, train_examples
 from cppo.benchmarks.mnist.settings import MnistSettings
 from cppo.benchmarks.mnist.single import build_network
 from cppo.benchmarks.regression.batch import without_denormals
+from cppo.benchmarks.regression.draws import DrawnAhead
 
 MOST_DRAWN_AHEAD = 2_000_000
 """Random numbers drawn before they are needed: 8 MB."""

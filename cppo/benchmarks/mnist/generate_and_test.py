@@ -19,10 +19,10 @@ from cppo.benchmarks.mnist.kernel import (
     catch_up_all,
     matrix,
 )
-from cppo.kernels import compiled
+from cppo.compiled import compile_loop
 
 UTILITIES = ("contribution", "activation", "gradient")
-"""Those of ``cppo.utilities`` that are zero for a unit that is off, so that only the others need work."""
+"""Those of ``cppo.cbp.utilities`` that are zero for a unit that is off, so that only the others need work."""
 
 CONTRIBUTION, ACTIVATION, GRADIENT = range(3)
 
@@ -47,7 +47,7 @@ class Test(NamedTuple):
     utility: int
 
 
-@compiled
+@compile_loop
 def generate_and_test(
     weights: Weights, units: Units, test: Test, trace: Trace, late: Lateness, rules: Rules, now: int,
     draws: Floats, used: int,
@@ -76,7 +76,7 @@ def generate_and_test(
     return used
 
 
-@compiled
+@compile_loop
 def _update_averages(units: Units, test: Test, trace: Trace, layer: int) -> None:
     """Running averages; what is off moves them towards zero."""
     keep, share = np.float32(test.decay_rate), np.float32(1 - test.decay_rate)
@@ -97,7 +97,7 @@ def _update_averages(units: Units, test: Test, trace: Trace, layer: int) -> None
         units.utility[layer, unit] += share * utility
 
 
-@compiled
+@compile_loop
 def _choose(units: Units, maturity: int, layer: int, count: int) -> NDArray[np.int64]:
     """The mature units of lowest utility, lowest first; of equal ones, dead units say, the first."""
     mature = np.nonzero(units.age[layer] > maturity)[0]
@@ -109,7 +109,7 @@ def _choose(units: Units, maturity: int, layer: int, count: int) -> NDArray[np.i
     return mature[np.argsort(utility, kind="mergesort")[:count]]
 
 
-@compiled
+@compile_loop
 def _replace(
     weights: Weights, units: Units, chosen: NDArray[np.int64], counts: NDArray[np.int64], draws: Floats, used: int
 ) -> int:
@@ -130,7 +130,7 @@ def _replace(
     return used
 
 
-@compiled
+@compile_loop
 def _renew(weights: Weights, units: Units, layer: int, unit: int, draws: Floats, used: int) -> int:
     """New incoming weights, Kaiming-uniform for ReLU; no bias, no history."""
     incoming = matrix(weights, layer)

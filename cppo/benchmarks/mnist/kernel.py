@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cppo.kernels import compiled
+from cppo.compiled import compile_loop
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -62,7 +62,7 @@ class Lateness(NamedTuple):
     state: NDArray[np.uint64]  # (1,), of the places
 
 
-@compiled
+@compile_loop
 def matrix(weights: Weights, layer: int) -> Floats:
     """The weights behind a layer, 0 being the input."""
     if layer == 0:
@@ -70,7 +70,7 @@ def matrix(weights: Weights, layer: int) -> Floats:
     return weights.last if layer == len(weights.biases) else weights.hidden[layer - 1]
 
 
-@compiled
+@compile_loop
 def predict(weights: Weights, trace: Trace, late: Lateness, rules: Rules, now: int) -> int:
     """Forward pass; the input's rows, values and count are in the trace.
 
@@ -90,7 +90,7 @@ def predict(weights: Weights, trace: Trace, late: Lateness, rules: Rules, now: i
     return int(np.argmax(trace.logits))
 
 
-@compiled
+@compile_loop
 def _combine(weights: Floats, rows: Integers, values: Floats, count: int, sums: Floats) -> None:
     for k in range(count):
         row, value = weights[rows[k]], values[k]
@@ -98,7 +98,7 @@ def _combine(weights: Floats, rows: Integers, values: Floats, count: int, sums: 
             sums[j] += value * row[j]
 
 
-@compiled
+@compile_loop
 def _find_active(sums: Floats, rows: Integers, values: Floats) -> int:
     count = 0
     for unit in range(len(sums)):
@@ -108,7 +108,7 @@ def _find_active(sums: Floats, rows: Integers, values: Floats) -> int:
     return count
 
 
-@compiled
+@compile_loop
 def find_error(trace: Trace, label: int) -> None:
     """Turn the logits into the gradient of the cross-entropy to them."""
     logits = trace.logits
@@ -122,7 +122,7 @@ def find_error(trace: Trace, label: int) -> None:
     logits[label] -= np.float32(1)
 
 
-@compiled
+@compile_loop
 def step_sgd(weights: Weights, trace: Trace, late: Lateness, rules: Rules, now: int) -> None:
     """Backward pass and plain SGD in one: a row is changed right after the gradient has gone through it."""
     depth, width = weights.biases.shape
@@ -141,7 +141,7 @@ def step_sgd(weights: Weights, trace: Trace, late: Lateness, rules: Rules, now: 
         _shrink_biases(weights, late, rules)
 
 
-@compiled
+@compile_loop
 def _descend(weights: Floats, layer: int, trace: Trace, delta: Floats, step: np.float32, lost: np.float32) -> None:
     """Change the rows of a layer that isn't zero, and leave what goes through them."""
     for k in range(trace.counts[layer]):
@@ -160,13 +160,13 @@ def _descend(weights: Floats, layer: int, trace: Trace, delta: Floats, step: np.
             trace.effect[layer - 1, k] = abs(trace.values[layer, k] * through)
 
 
-@compiled
+@compile_loop
 def _descend_bias(bias: Floats, delta: Floats, step: np.float32, lost: np.float32) -> None:
     for j in range(len(bias)):
         bias[j] -= step * delta[j] + lost * bias[j]
 
 
-@compiled
+@compile_loop
 def _pass_on(layer: int, trace: Trace, delta: Floats) -> None:
     """The gradient to a hidden layer's sums: nothing to units that are off."""
     delta[:] = 0
@@ -174,7 +174,7 @@ def _pass_on(layer: int, trace: Trace, delta: Floats) -> None:
         delta[trace.rows[layer, k]] = trace.below[k]
 
 
-@compiled
+@compile_loop
 def catch_up(weights: Floats, layer: int, row: int, late: Lateness, rules: Rules, now: int) -> None:
     """Give a row the decay and the noise of the steps in which it wasn't needed.
 
@@ -194,7 +194,7 @@ def catch_up(weights: Floats, layer: int, row: int, late: Lateness, rules: Rules
         add_noise(weights[row], np.float32(rules.noise * math.sqrt(variance)), late)
 
 
-@compiled
+@compile_loop
 def add_noise(values: Floats, size: np.float32, late: Lateness) -> None:
     """Add Gaussian noise: a stretch of the pool from a random place (xorshift, Marsaglia 2003)."""
     state = late.state[0]
@@ -207,7 +207,7 @@ def add_noise(values: Floats, size: np.float32, late: Lateness) -> None:
         values[j] += size * late.pool[start + j]
 
 
-@compiled
+@compile_loop
 def _shrink_biases(weights: Weights, late: Lateness, rules: Rules) -> None:
     lost = np.float32(rules.decay)
     for layer in range(len(weights.biases) + 1):
@@ -218,7 +218,7 @@ def _shrink_biases(weights: Weights, late: Lateness, rules: Rules) -> None:
             add_noise(bias, np.float32(rules.noise), late)
 
 
-@compiled
+@compile_loop
 def catch_up_all(weights: Weights, late: Lateness, rules: Rules, now: int) -> None:
     """Bring every row up to date, so that the weights can be looked at."""
     for layer in range(len(weights.biases) + 1):

@@ -20,7 +20,7 @@ from cppo.benchmarks.mnist.kernel import (
     predict,
     step_sgd,
 )
-from cppo.kernels import compiled
+from cppo.compiled import compile_loop
 
 
 class Digits(NamedTuple):
@@ -39,7 +39,7 @@ class Examples(NamedTuple):
     permutation: Integers  # (pixels,): where each pixel goes
 
 
-@compiled
+@compile_loop
 def new_trace(weights: Weights) -> Trace:
     """Room for what an example leaves behind."""
     depth, width = weights.biases.shape
@@ -57,7 +57,7 @@ def new_trace(weights: Weights) -> Trace:
     )
 
 
-@compiled
+@compile_loop
 def train_examples(
     weights: Weights, mean: Weights, square: Weights, units: Units, late: Lateness, rules: Rules, test: Test,
     digits: Digits, examples: Examples, now: int, draws: Floats, correct: NDArray[np.bool_],
@@ -85,7 +85,7 @@ def train_examples(
     return used
 
 
-@compiled
+@compile_loop
 def _show(digits: Digits, image: int, permutation: Integers, trace: Trace) -> None:
     start, end = digits.starts[image], digits.starts[image + 1]
     trace.counts[0] = end - start

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from cppo.benchmarks.mnist.generate_and_test import UTILITIES
 from cppo.benchmarks.settings import RANGES, LearnerSettings
-from cppo.runs.checks import COUNT, Range
+from cppo.settings.limits import COUNT, Range
 
 _NETWORK = {"width": 100, "depth": 3}
 _CBP = {"replacement_rate": 1e-4, "maturity_threshold": 100, "decay_rate": 0.99, "utility": "contribution"}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from cppo.kernels import compiled
+from cppo.compiled import compile_loop
 
 Floats = NDArray[np.float32]
 ActivationName = Literal["relu", "tanh", "sigmoid", "leaky_relu", "elu", "swish"]
@@ -34,7 +34,7 @@ ONE = np.float32(1)
 ZERO = np.float32(0)
 
 
-@compiled
+@compile_loop
 def activate(code: int, sums: Floats, features: Floats, slopes: Floats) -> None:
     """Apply an activation to each row of sums; write its values and slopes.
 
@@ -55,21 +55,21 @@ def activate(code: int, sums: Floats, features: Floats, slopes: Floats) -> None:
             _sigmoid(sums[unit], features[unit], slopes[unit], code == SWISH)
 
 
-@compiled
+@compile_loop
 def _bend(below: np.float32, sums: Floats, features: Floats, slopes: Floats) -> None:
     for lane in range(len(sums)):
         slopes[lane] = ONE if sums[lane] > 0 else below
         features[lane] = slopes[lane] * sums[lane]
 
 
-@compiled
+@compile_loop
 def _tanh(sums: Floats, features: Floats, slopes: Floats) -> None:
     for lane in range(len(sums)):
         features[lane] = math.tanh(sums[lane])
         slopes[lane] = ONE - features[lane] * features[lane]
 
 
-@compiled
+@compile_loop
 def _elu(sums: Floats, features: Floats, slopes: Floats) -> None:
     for lane in range(len(sums)):
         grown = math.exp(min(sums[lane], ZERO))
@@ -77,7 +77,7 @@ def _elu(sums: Floats, features: Floats, slopes: Floats) -> None:
         slopes[lane] = ONE if sums[lane] > 0 else grown
 
 
-@compiled
+@compile_loop
 def _sigmoid(sums: Floats, features: Floats, slopes: Floats, times_sum: bool) -> None:
     for lane in range(len(sums)):
         share = ONE / (ONE + math.exp(-sums[lane]))

@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cppo.benchmarks.draws import DrawnAhead
 from cppo.benchmarks.learner import seed_of_new_units
 from cppo.benchmarks.networks import kaiming
 from cppo.benchmarks.regression.activations import CODES
+from cppo.benchmarks.regression.draws import DrawnAhead
 from cppo.benchmarks.regression.generate_and_test import UTILITIES
 from cppo.benchmarks.regression.kernel import LANES, Learners, Rules, train_block
 from cppo.benchmarks.regression.problem import Stream, Task
 from cppo.benchmarks.regression.settings import RegressionSettings
 from cppo.benchmarks.regression.single import build_network
-from cppo.hidden_layers import HiddenLayer
+from cppo.layers.hidden_layer import HiddenLayer
 
 MOST_DRAWN_AHEAD = 1000
 """New units per learner whose weights are drawn before they are needed: 80 kB."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cppo.kernels import compiled
+from cppo.compiled import compile_loop
 
 if TYPE_CHECKING:
     from cppo.benchmarks.regression.kernel import Learners, Rules
@@ -23,12 +23,12 @@ UTILITIES = (
     "random",
     "gradient",
 )
-"""Those of ``cppo.utilities``; the place is the number in the compiled code."""
+"""Those of ``cppo.cbp.utilities``; the place is the number in the compiled code."""
 
 CONTRIBUTION, MEAN_CORRECTED, ADAPTABLE, WEIGHT, ACTIVATION, RANDOM, GRADIENT = range(7)
 
 
-@compiled
+@compile_loop
 def generate_and_test(
     block: Learners, rules: Rules, features: Floats, signal: Floats, draws: Floats, used: NDArray[np.int64]
 ) -> None:
@@ -52,7 +52,7 @@ def generate_and_test(
             _replace(block, rules, lane, _choose(block, rules.maturity, lane, count), draws[lane], used)
 
 
-@compiled
+@compile_loop
 def _average_activation(block: Learners, rules: Rules, features: Floats) -> None:
     share = np.float32(1 - rules.decay_rate)
     units, lanes = block.age.shape
@@ -63,7 +63,7 @@ def _average_activation(block: Learners, rules: Rules, features: Floats) -> None
             block.activation[unit, lane] += share * (features[unit, lane] - block.activation[unit, lane])
 
 
-@compiled
+@compile_loop
 def _average_utility(block: Learners, rules: Rules, signal: Floats) -> None:
     share = np.float32(1 - rules.decay_rate)
     units, lanes = block.age.shape
@@ -72,14 +72,14 @@ def _average_utility(block: Learners, rules: Rules, signal: Floats) -> None:
             block.utility[unit, lane] += share * (signal[unit, lane] - block.utility[unit, lane])
 
 
-@compiled
+@compile_loop
 def _mean_activation(block: Learners, unit: int, lane: int) -> np.float32:
     return block.activation[unit, lane] / np.float32(1 - block.decay_power[unit, lane])
 
 
-@compiled
+@compile_loop
 def _instantaneous_utility(block: Learners, code: int, features: Floats, signal: Floats) -> None:
-    """Of each unit, as the functions in ``cppo.utilities`` say."""
+    """Of each unit, as the functions in ``cppo.cbp.utilities`` say."""
     units = block.age.shape[0]
     if code == RANDOM:
         _draw(block, signal)
@@ -94,14 +94,14 @@ def _instantaneous_utility(block: Learners, code: int, features: Floats, signal:
                 _divide_by_incoming(block.incoming[unit], signal[unit])
 
 
-@compiled
+@compile_loop
 def _contribution(block: Learners, features: Floats, signal: Floats, unit: int, corrects_mean: bool) -> None:
     for lane in range(block.age.shape[1]):
         mean = _mean_activation(block, unit, lane) if corrects_mean else np.float32(0)
         signal[unit, lane] = abs((features[unit, lane] - mean) * block.outgoing[unit, lane])
 
 
-@compiled
+@compile_loop
 def _divide_by_incoming(weights: Floats, signal: Floats) -> None:
     """Divide by each lane's mean |w_in|, the bias apart."""
     inputs, lanes = weights.shape[0] - 1, weights.shape[1]
@@ -113,7 +113,7 @@ def _divide_by_incoming(weights: Floats, signal: Floats) -> None:
         signal[lane] *= np.float32(inputs) / total[lane]
 
 
-@compiled
+@compile_loop
 def _draw(block: Learners, signal: Floats) -> None:
     """Uniform random numbers from each lane's own state (xorshift, Marsaglia 2003)."""
     for lane in range(len(block.random_state)):
@@ -126,7 +126,7 @@ def _draw(block: Learners, signal: Floats) -> None:
         block.random_state[lane] = state
 
 
-@compiled
+@compile_loop
 def _count_mature(block: Learners, maturity: int, lane: int) -> int:
     count = 0
     for unit in range(block.age.shape[0]):
@@ -134,7 +134,7 @@ def _count_mature(block: Learners, maturity: int, lane: int) -> int:
     return count
 
 
-@compiled
+@compile_loop
 def _choose(block: Learners, maturity: int, lane: int, count: int) -> NDArray[np.int64]:
     """The mature units of lowest utility, lowest first; of equal ones, dead units say, the first."""
     units = np.arange(block.age.shape[0])
@@ -143,7 +143,7 @@ def _choose(block: Learners, maturity: int, lane: int, count: int) -> NDArray[np
     return mature[np.argsort(utility[mature], kind="mergesort")[:count]]
 
 
-@compiled
+@compile_loop
 def _replace(
     block: Learners, rules: Rules, lane: int, chosen: NDArray[np.int64], draws: Floats, used: NDArray[np.int64]
 ) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cppo.benchmarks.regression.activations import activate
 from cppo.benchmarks.regression.generate_and_test import generate_and_test
-from cppo.kernels import compiled
+from cppo.compiled import compile_loop
 
 LANES = 16
 Floats = NDArray[np.float32]
@@ -78,7 +78,7 @@ class Scratch(NamedTuple):
     signal: Floats  # (units, lanes), the instantaneous utility
 
 
-@compiled
+@compile_loop
 def new_scratch(units: int, inputs: int) -> Scratch:
     """Make room for one block's step."""
     x, features = np.ones((inputs + 1, LANES), np.float32), np.ones((units + 1, LANES), np.float32)
@@ -88,7 +88,7 @@ def new_scratch(units: int, inputs: int) -> Scratch:
     return Scratch(x, sums, features, slopes, output, gradient, delta, signal)
 
 
-@compiled
+@compile_loop
 def predict(block: Learners, rules: Rules, scratch: Scratch) -> None:
     """Forward pass of one example per learner."""
     units, width = block.incoming.shape[0], block.incoming.shape[1]
@@ -106,7 +106,7 @@ def predict(block: Learners, rules: Rules, scratch: Scratch) -> None:
             scratch.output[lane] += block.outgoing[unit, lane] * scratch.features[unit, lane]
 
 
-@compiled
+@compile_loop
 def backpropagate(block: Learners, target: Floats, errors: Doubles, scratch: Scratch) -> None:
     """Squared error, its gradient to the output and to the units' sums."""
     for lane in range(LANES):
@@ -121,7 +121,7 @@ def backpropagate(block: Learners, target: Floats, errors: Doubles, scratch: Scr
             )
 
 
-@compiled
+@compile_loop
 def step_sgd(block: Learners, rules: Rules, scratch: Scratch) -> None:
     """Plain SGD with L2."""
     units, width = block.incoming.shape[0], block.incoming.shape[1]
@@ -140,7 +140,7 @@ def step_sgd(block: Learners, rules: Rules, scratch: Scratch) -> None:
             block.outgoing[unit, lane] = weight - block.step_size[lane] * gradient
 
 
-@compiled
+@compile_loop
 def step_adam(block: Learners, rules: Rules, scratch: Scratch) -> None:
     """Adam with L2; each unit's weights have a step count of their own, the output's bias that of the learner."""
     units, width = block.incoming.shape[0], block.incoming.shape[1]
@@ -164,7 +164,7 @@ def step_adam(block: Learners, rules: Rules, scratch: Scratch) -> None:
             )  # fmt: skip
 
 
-@compiled
+@compile_loop
 def _adam_row(
     rules: Rules, weights: Floats, mean: Floats, square: Floats, error: Floats, value: Floats, decay: Floats,
     rate: Floats, root: Floats, eps: np.float32,
@@ -178,7 +178,7 @@ def _adam_row(
         weights[lane] -= rate[lane] * mean[lane] / (np.sqrt(square[lane]) * root[lane] + eps)
 
 
-@compiled
+@compile_loop
 def train_block(
     block: Learners,
     rules: Rules,

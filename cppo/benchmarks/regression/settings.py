@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from cppo.benchmarks.regression.activations import ActivationName
 from cppo.benchmarks.regression.problem import Flip
 from cppo.benchmarks.settings import RANGES, LearnerSettings
-from cppo.runs.checks import COUNT, Range
+from cppo.settings.limits import COUNT, Range
 
 _CBP = {
     "replacement_rate": 1e-3,

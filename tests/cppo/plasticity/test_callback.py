@@ -12,8 +12,8 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cppo import CPPO, ContinualSAC, PlasticityCallback
-from cppo.interventions.sb3 import RemediedPPO
 from cppo.plasticity.measures import distance
+from cppo.remedies.mixin import RemediedPPO
 
 POLICY = {"net_arch": [8, 6], "activation_fn": torch.nn.ReLU}
 MEASURES = {"dead_share", "dormant_share", "tau_dormant_share", "effective_rank", "stable_rank"}

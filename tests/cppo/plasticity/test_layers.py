@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cppo.hidden_layers import HiddenLayer
+from cppo.layers.hidden_layer import HiddenLayer
 from cppo.plasticity.layers import MeasuredLayer, measure_module
 
 

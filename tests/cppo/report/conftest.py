@@ -9,10 +9,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from cppo.runs.agent import build_model
-from cppo.runs.environments import make_vec_env
 from cppo.runs.folder import RunFolder
-from cppo.runs.settings import Settings
+from cppo.settings.settings import Settings
+from cppo.training.agent import build_model
+from cppo.training.environments import make_vec_env
 
 MakeRun = Callable[..., RunFolder]
 

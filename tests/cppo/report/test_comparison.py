@@ -5,7 +5,7 @@ import pytest
 
 from cppo.report.comparison import Comparison, compare
 from cppo.report.records import Record
-from cppo.report.statistics import Estimate
+from cppo.statistics import Estimate
 
 TASK = {"total_timesteps": 2000, "change_every": 1000, "frictions": (0.5, 2.0), "n_steps": 100, "batch_size": 100}
 

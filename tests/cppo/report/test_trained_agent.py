@@ -10,7 +10,7 @@ from stable_baselines3 import PPO
 
 from cppo.report.trained_agent import Moment, TrainedAgent
 from cppo.runs.folder import RunFolder
-from cppo.runs.settings import Settings
+from cppo.settings.settings import Settings
 from envs.friction import FrictionSchedule
 
 

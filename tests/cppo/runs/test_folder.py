@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from cppo.runs.folder import Ending, RunFolder, versions
-from cppo.runs.settings import Settings
+from cppo.settings.settings import Settings
 
 SETTINGS = Settings(algo="cppo", seed=3).resolved()
 

@@ -5,7 +5,7 @@ import pytest
 from cppo.runs.__main__ import main
 from cppo.runs.folder import Ending, RunFolder
 from cppo.runs.overview import Overview, age, aligned, duration, last_row, listing
-from cppo.runs.settings import Settings
+from cppo.settings.settings import Settings
 
 HEADER = "rollout/ep_rew_mean,time/total_timesteps,environment/friction\n"
 

@@ -1,0 +1,1 @@
+"""Continual backpropagation: generate-and-test on the hidden layers of any torch module; knows torch alone."""

@@ -1,0 +1,107 @@
+"""Sees the features of training passes: a forward pre-hook on a module that reads hidden units."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cppo.layers.hidden_layer import HiddenLayer, UnitModule, mean_over_rows, unit_features
+
+MOST_PASSES = 1000
+"""Passes kept for one optimizer step. A network trained on without a step of the watched optimizer must not eat the
+memory up, and of more passes than these the last ones say enough."""
+
+
+class Pass(NamedTuple):
+    """What one training pass tells of a layer's units.
+
+    :param n_samples: number of samples; positions of a feature map count
+    :param mean: mean h of each unit, shape (n_units,)
+    :param magnitude: mean |h| of each unit, likewise
+    :param features: shape (samples, n_units), where they are kept
+    """
+
+    n_samples: int
+    mean: Tensor
+    magnitude: Tensor
+    features: Tensor | None
+
+
+class ReaderHook:
+    """Keeps what a reader is given in training passes, those with gradients in training mode.
+
+    The means are taken at once, while the features are still in the processor's cache; the features themselves are
+    kept until the optimizer's step only if asked for.
+
+    A forward hook is copied and pickled with its module. It holds no reference to the layer that looks at it, so that
+    nothing else goes along, and its copy sleeps until a copy of the ``ContinualBackprop`` wakes it: a copy of the
+    module alone is a plain module.
+
+    Under ``torch.compile`` it becomes part of the compiled graph, once for each number of passes seen since the last
+    step. Beyond torch's limit of recompilations (8) a module runs uncompiled, of which torch warns.
+
+    :param reader: the module to listen to
+    :param record: the layer whose units it reads, with this reader alone
+    :param keeps_features: whether the features are needed later
+    """
+
+    def __init__(self, reader: UnitModule, record: HiddenLayer, keeps_features: bool) -> None:
+        self.passes: deque[Pass] = deque(maxlen=MOST_PASSES)
+        self.awake = True
+        self._has_warned = False
+        self._columns = (record.n_units, *record.columns[0])
+        self._is_nonnegative = record.is_nonnegative
+        self._keeps_features = keeps_features
+        self.handle = reader.register_forward_pre_hook(self, with_kwargs=True)
+
+    def __call__(self, reader: UnitModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Called by torch before the reader runs, with what it was called with."""
+        if not (self.awake and reader.training and torch.is_grad_enabled()):
+            return
+        given = args[0] if args else kwargs["input"]
+        if given.numel():  # an empty batch says nothing
+            features = unit_features(reader, given.detach(), *self._columns)
+            if torch.is_autocast_enabled("cpu" if given.is_cpu else given.device.type):  # means in 16 bits
+                with torch.autocast(features.device.type, enabled=False):
+                    self.passes.append(self._summarise(features))
+            else:
+                self.passes.append(self._summarise(features))
+            if len(self.passes) == MOST_PASSES:
+                self._warn_of_no_step()
+
+    def see(self, features: Tensor) -> None:
+        """Take in the features of a training pass that doesn't go through the reader, shape (samples, n_units)."""
+        if self.awake and len(features):
+            self.passes.append(self._summarise(features))
+            if len(self.passes) == MOST_PASSES:
+                self._warn_of_no_step()
+
+    def _summarise(self, features: Tensor) -> Pass:
+        if features.dtype.itemsize < 4:
+            features = features.float()
+        mean = mean_over_rows(features)
+        magnitude = mean if self._is_nonnegative else mean_over_rows(features.abs())
+        return Pass(len(features), mean, magnitude, features if self._keeps_features else None)
+
+    def _warn_of_no_step(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{MOST_PASSES} training passes without a step of the optimizer that ContinualBackprop was given: if "
+                "another one is used now, no unit is replaced",
+                stacklevel=2,
+            )
+
+    def remove(self) -> None:
+        """Stop listening."""
+        self.awake = False
+        self.passes.clear()
+        self.handle.remove()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The handle goes along because restoring it keeps torch from giving its number to another hook.
+        return self.__dict__ | {"passes": deque(maxlen=MOST_PASSES), "awake": False}

@@ -1,0 +1,247 @@
+"""Finds the hidden layers of a module by following its data, never by the order of its submodules.
+
+The module is run on an example, once in evaluation mode and once in training mode. A linear layer or convolution gives
+its output new units; activations, normalisations and pooling hand them on; flattening, slicing and concatenation move
+them; another linear layer or convolution reads them. Whatever else reads a unit (an addition, the module's own output)
+takes it out of the network's inside, and such a unit is never replaced; nor is one that the module keeps on itself.
+
+A reader that only other code calls isn't seen. A new unit gets new slices of the normalisations it passes; the slope of
+an ``nn.PReLU`` stays its predecessor's. Batch norm and the like work on each unit by itself. Layer norm mixes units:
+through its mean and variance a new unit moves the others a little, whatever its own outgoing weights.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from cppo.checks import check_layers, trained_by, uncompiled, unwrapped
+from cppo.layers.data_flow import DataFlow
+from cppo.layers.examples import call_with, guesses
+from cppo.layers.functions import ACTIVATIONS
+from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer, check_distinct, is_norm
+from cppo.layers.observe import undisturbed
+from cppo.layers.traced_units import NEVER_RAN, LeftOut, Path, TracedUnits, merge
+
+CANNOT_RUN = (RuntimeError, TypeError, LookupError, AttributeError, AssertionError)
+CANNOT_TRAIN = (*CANNOT_RUN, ValueError)
+BY_HAND = "name the layers by hand: hidden_layers=[HiddenLayer(incoming=..., outgoing=[...], activation=...)]"
+
+Result = TypeVar("Result")
+
+UNITLESS = (nn.PReLU, nn.GroupNorm)
+"""Modules with parameters that have no units of their own."""
+
+
+@torch.no_grad()
+def trace(module: nn.Module, run: Callable[[], Any], training: bool = False) -> list[TracedUnits]:
+    """Run the module once under observation, without touching its parameters, buffers or any random generator.
+
+    :param module: the module whose layers are looked for
+    :param run: calls the module on an example
+    :param training: whether to run it in training mode
+    :return: the units of every linear layer and convolution that ran, in the order in which they ran
+    :raises ValueError: for tied weights and for lazy modules without weights
+    """
+    _refuse_lazy_modules(module)
+    _refuse_tied_weights(module)
+    flow = DataFlow(module)
+    hooks = nn.modules.module.register_module_forward_pre_hook(flow.enter)
+    more_hooks = nn.modules.module.register_module_forward_hook(flow.leave)
+    try:
+        with undisturbed(module, training), flow:
+            outputs = run()
+    finally:
+        hooks.remove()
+        more_hooks.remove()
+    return flow.conclude(_tensors(outputs))
+
+
+def _tensors(value: Any, depth: int = 3) -> Iterator[Tensor]:
+    """All tensors in what a module returned, also as attributes of an object (a dataclass, a distribution)."""
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif depth and hasattr(leaf, "__dict__") and not isinstance(leaf, (nn.Module, type)):
+            yield from _tensors(list(vars(leaf).values()), depth - 1)
+
+
+def _refuse_lazy_modules(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise ValueError(f"{name} has no shape yet: run the module once before you build its optimizer")
+
+
+def _refuse_tied_weights(module: nn.Module) -> None:
+    owners: dict[nn.Parameter, tuple[str, nn.Module]] = {}
+    for prefix, submodule in module.named_modules():
+        for name, parameter in submodule.named_parameters(recurse=False):
+            where = f"{prefix}.{name}".lstrip(".")
+            first, other = owners.setdefault(parameter, (where, submodule))
+            if other is not submodule and isinstance(other, LAYERS_WITH_UNITS) | isinstance(
+                submodule, LAYERS_WITH_UNITS
+            ):
+                raise ValueError(
+                    f"tied weights: {first} and {where} are one parameter, so a unit's weights can't be replaced "
+                    f"without changing others; untie them, or {BY_HAND}"
+                )
+
+
+def find_hidden_layers(module: nn.Module, example_input: Any = None) -> list[HiddenLayer]:
+    """Find the hidden layers of a module by running it once and following its data.
+
+    :param module: any module of linear layers and convolutions; compiled or data-parallel ones are looked into
+    :param example_input: what the module can be called with: a tensor, a tuple of arguments (the last may be a dict of
+        keyword arguments), or a dict of keyword arguments or observations; it is moved to the module's device and
+        number format. It may be left out where the module takes a single vector, or a single square image: then sizes
+        are tried, typical ones first, until the module runs.
+    :return: one record a layer whose units can be replaced, in the order in which they are computed
+    :raises ValueError: if the module can't be run on the example, has tied weights, or nothing in it can be replaced;
+        the message says what was found and how to pass ``hidden_layers=`` by hand
+    """
+    return find_layers(module, example_input)[0]
+
+
+def find_layers(module: nn.Module, example_input: Any = None) -> tuple[list[HiddenLayer], list[LeftOut]]:
+    """Find the hidden layers of a module, and those that have to be left out, with the reasons.
+
+    :param module: as for ``find_hidden_layers``
+    :param example_input: as for ``find_hidden_layers``
+    :raises ValueError: as ``find_hidden_layers``
+    """
+    module = unwrapped(module)
+    what = type(module).__name__
+    traced = on_example(module, example_input, partial(_trace_both_modes, module))
+    replaceable(traced, what)
+    layers, left_out = sort_out(traced)
+    return layers, left_out + list(never_seen(module, traced))
+
+
+def _trace_both_modes(module: nn.Module, run: Callable[[], Any]) -> list[TracedUnits]:
+    evaluated = trace(module, run)
+    try:
+        return merge([evaluated, trace(module, run, training=True)])
+    except CANNOT_TRAIN as error:
+        warnings.warn(
+            f"{type(module).__name__} could not be run in training mode on the example ({error}), so a reader of "
+            f"units that runs in training mode only would not be seen; if there is one, {BY_HAND}",
+            stacklevel=5,
+        )
+        return evaluated
+
+
+def find_trained_layers(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    hidden_layers: Sequence[HiddenLayer] | None = None,
+    example_input: Any = None,
+) -> tuple[list[HiddenLayer], list[LeftOut]]:
+    """Find the hidden layers of a module that an optimizer trains whole, or check those named by hand.
+
+    :param module: as for ``find_hidden_layers``
+    :param optimizer: the optimizer
+    :param hidden_layers: the layers, where tracing can't tell
+    :param example_input: as for ``find_hidden_layers``
+    :return: the layers, and those left out
+    :raises TypeError: for layers that are none
+    :raises ValueError: if there is none, and as ``find_hidden_layers``
+    """
+    left_out: list[LeftOut] = []
+    if hidden_layers is not None:
+        found = check_layers(hidden_layers)
+    else:
+        with uncompiled(unwrapped(module)):
+            found, left_out = find_layers(module, example_input)
+    records, untrained = trained_by(optimizer, found)
+    check_distinct(records)
+    return records, left_out + untrained
+
+
+def on_example(module: nn.Module, example_input: Any, look: Callable[[Callable[[], Any]], Result]) -> Result:
+    """Look at a module while it runs on an example: the one given, or the first guess on which it runs.
+
+    :param module: the module
+    :param example_input: as for ``find_hidden_layers``
+    :param look: is given what runs the module, and runs it
+    :return: what ``look`` returns
+    :raises ValueError: if the module can't be run
+    """
+    error: Exception | None = None
+    for example in guesses(module) if example_input is None else [example_input]:
+        try:
+            return look(call_with(module, example))
+        except CANNOT_RUN as failure:
+            error = error or failure
+    reason = f"could not be run to follow its data ({error})" if error else "does not show the shape of its input"
+    raise ValueError(f"{type(module).__name__} {reason}; pass example_input=..., or {BY_HAND}")
+
+
+def replaceable(traced: Sequence[TracedUnits], what: str, advice: str = BY_HAND) -> list[HiddenLayer]:
+    """Turn what a trace found into records of the layers whose units can be replaced.
+
+    :param traced: what ``trace`` found
+    :param what: how the error calls the module
+    :param advice: what the error tells the user to do
+    :raises ValueError: if there is none, with the reason for each layer found
+    """
+    layers, left_out = sort_out(traced)
+    if not layers:
+        found = "; ".join(f"{each.name}: {each.reason}" for each in left_out)
+        raise ValueError(
+            f"{what} has no hidden layer whose units could be replaced (found: "
+            f"{found or 'no linear layer or convolution'}); {advice}"
+        )
+    return layers
+
+
+def sort_out(traced: Iterable[TracedUnits]) -> tuple[list[HiddenLayer], list[LeftOut]]:
+    """Turn what a trace found into records of the layers whose units can be replaced, and of the others."""
+    layers: list[HiddenLayer] = []
+    left_out: list[LeftOut] = []
+    for units in traced:
+        obstacle = units.obstacle
+        if obstacle is None:
+            layers.append(_record(units))
+        else:
+            left_out.append(LeftOut(_name(units), units.n_units, obstacle, units.incoming))
+    return layers, left_out
+
+
+def _name(units: TracedUnits) -> str:
+    return units.name or type(units.incoming).__name__
+
+
+def _record(units: TracedUnits) -> HiddenLayer:
+    path = units.readers[0].path
+    norms = [step.settings for step in path if step.name == "norm"]
+    return HiddenLayer(
+        incoming=units.incoming,
+        outgoing=[reading.module for reading in units.readers],
+        activation=_activation(path),
+        columns=[(reading.start, reading.block) for reading in units.readers],
+        name=_name(units),
+        norms=[norm for norm, _, _ in norms],
+        norm_columns=[(start, block) for _, start, block in norms],
+    )
+
+
+def _activation(path: Path) -> Any:
+    return next((step.what for step in path if step.name in ACTIVATIONS), None)
+
+
+def never_seen(module: nn.Module, traced: Sequence[TracedUnits]) -> Iterator[LeftOut]:
+    """Layers that did not run on the example, and modules whose units are of another kind."""
+    seen = {units.incoming for units in traced}
+    for name, submodule in module.named_modules():
+        if isinstance(submodule, LAYERS_WITH_UNITS):
+            if submodule not in seen:
+                yield LeftOut(name, submodule.weight.shape[0], NEVER_RAN, submodule)
+        elif list(submodule.parameters(recurse=False)) and not (is_norm(submodule) or isinstance(submodule, UNITLESS)):
+            kind = type(submodule).__name__
+            yield LeftOut(name or kind, None, f"{kind}: only linear layers and convolutions are watched", submodule)

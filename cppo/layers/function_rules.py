@@ -1,0 +1,122 @@
+"""What each of torch's functions does to the hidden units it is given: where its output holds them, and changed how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from cppo.layers import functions
+from cppo.layers.labels import OTHER, along, layers_in, padded, reduced, spread
+from cppo.layers.traced_units import Call, Path, Step
+from cppo.layers.unit_map import UnitMap
+
+
+class FunctionRules:
+    """Follows units through functions that keep them apart, and gives up at all others.
+
+    :param units: where the units lie
+    """
+
+    def __init__(self, units: UnitMap) -> None:
+        self.units = units
+
+    def follow(self, call: Call) -> None:
+        """A function that is no layer reads units: hand them on to its output where it keeps them apart."""
+        for names, follow in (
+            (functions.HARMLESS, lambda call: None),
+            (functions.PASS_THROUGH, self._pass_on),
+            (functions.LAYOUT, self._move),
+            (functions.ELEMENTWISE, self._change),
+            (functions.POOLING, self._pool),
+            (functions.REDUCTIONS, self._reduce),
+        ):
+            if call.name in names:
+                try:
+                    return follow(call)
+                except (RuntimeError, TypeError, ValueError, IndexError):
+                    break  # called in a way that can't be done to labels: the units are lost sight of
+        return self._give_up(call)
+
+    def _give_up(self, call: Call) -> None:
+        self.units.lose(call, functions.MEANINGS.get(call.name, f"read by {call.name}"))
+
+    def _pass_on(self, call: Call) -> None:
+        self.units.locate(call.outputs[0], call.sources[0].labels, call.sources[0].paths)
+
+    def _move(self, call: Call) -> None:
+        """Elements are moved: move the labels in the same way."""
+        func = padded if call.name == "pad" else call.func
+        args, kwargs = tree_map(lambda value: self._labels_of(value, call.name), (call.args, call.kwargs))
+        moved = tree_leaves(func(*args, **kwargs))
+        paths: dict[int, Path] = {}
+        for source in call.sources:
+            for layer, path in source.paths.items():
+                if paths.setdefault(layer, path) != path:
+                    self.units.units(layer).leave_out(f"different functions of its units are joined by {call.name}")
+        if [each.shape for each in moved] != [each.shape for each in call.outputs]:
+            return self._give_up(call)
+        for output, labels in zip(call.outputs, moved, strict=True):
+            self.units.locate(output, labels, {layer: paths[layer] for layer in layers_in(labels)})
+
+    def _labels_of(self, value: Any, name: str) -> Any:
+        """What stands for an argument where the labels are moved in place of the elements."""
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) in self.units.located:
+            return self.units.located[id(value)].labels.contiguous()
+        return torch.full(value.shape, OTHER, dtype=torch.float64) if name in functions.JOINING else value.cpu()
+
+    def _change(self, call: Call) -> None:
+        """Each element is changed by itself, given nothing else than the unit and constants."""
+        labels, output = call.sources[0].labels, call.outputs[0]
+        others = [value for value in call.given if isinstance(value, Tensor) and id(value) not in self.units.located]
+        alike = all(torch.equal(labels, source.labels) for source in call.sources)
+        if (others and call.name != "prelu") or not alike or output.shape != labels.shape:
+            return self._give_up(call)
+        # Whether it works in place is no part of what it does, and the only switch these functions have.
+        constants = (repr(value) for value in call.given if not isinstance(value, (bool, Tensor)))
+        settings = (*constants, *(id(value) for value in others))
+        return self._extend(call, labels, Step(call.name, settings, call.what))
+
+    def _pool(self, call: Call) -> None:
+        axis = call.outputs[0].ndim - functions.POOLING[call.name] - 1
+        vector = along(call.sources[0].labels, axis)
+        self._condense(call, None if vector is None else spread(vector, call.outputs[0].shape, axis))
+
+    def _reduce(self, call: Call) -> None:
+        axes = {
+            "dim" if key == "axis" else key: value
+            for key, value in call.kwargs.items()
+            if key not in ("dtype", "input")
+        }
+        self._condense(call, reduced(call.sources[0].labels, *call.args[1:], **axes))
+
+    def _condense(self, call: Call, labels: Tensor | None) -> None:
+        """Each unit's features at several positions become one or a few."""
+        if labels is None or labels.shape != call.outputs[0].shape:
+            return self._give_up(call)
+        constants = (repr(value) for value in call.given if not isinstance(value, Tensor))
+        return self._extend(call, labels, Step(call.name, tuple(constants)))
+
+    def _extend(self, call: Call, labels: Tensor, step: Step) -> None:
+        """Add a step to the paths of the units in a tensor, and in its views where it is changed in place."""
+        output, sources = call.outputs[0], call.sources
+        paths: dict[int, Path] = {}
+        for layer in sources[0].paths:
+            known = dict.fromkeys(each for source in sources for each in source.paths[layer])
+            settings = (*step.settings, *(source.paths[layer] for source in sources[1:]))
+            paths[layer] = (*known, Step(step.name, settings, step.what))
+        if any(output is source.tensor for source in sources):
+            for other in self.units.located.values():
+                if _share_memory(output, other.tensor):
+                    if other.tensor.numel() != output.numel():
+                        self.units.leave_out([other, *sources], f"changed in part, in place, by {step.name}")
+                    other.paths = {layer: paths.get(layer, path) for layer, path in other.paths.items()}
+        self.units.locate(output, labels, paths)
+
+
+def _share_memory(one: Tensor, other: Tensor) -> bool:
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

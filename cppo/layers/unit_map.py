@@ -1,0 +1,93 @@
+"""Where the hidden units of a module lie while it runs, and what is known of them so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from cppo.layers.downstream import Downstream
+from cppo.layers.hidden_layer import UnitModule
+from cppo.layers.labels import OTHER, Place, find_places, layers_in
+from cppo.layers.traced_units import Call, Located, Path, TracedUnits
+
+
+class UnitMap:
+    """All units of the layers that ran, and the tensors they lie in.
+
+    :param names: the modules' names, for messages
+    """
+
+    def __init__(self, names: dict[nn.Module, str]) -> None:
+        self.names = names
+        self.traced: dict[nn.Module, TracedUnits] = {}
+        self.located: dict[int, Located] = {}
+        self.downstream = Downstream()
+
+    def name(self, module: nn.Module) -> str:
+        """What a message calls a module."""
+        return self.names.get(module) or type(module).__name__
+
+    def add(self, module: UnitModule) -> TracedUnits:
+        """Units of a layer that has run for the first time."""
+        units = self.traced[module] = TracedUnits(module, self.names.get(module, ""), len(self.traced))
+        return units
+
+    def units(self, number: int) -> TracedUnits:
+        """The units of a layer by its number."""
+        return next(units for units in self.traced.values() if units.number == number)
+
+    def locate(self, tensor: Tensor, labels: Tensor, paths: dict[int, Path]) -> None:
+        """Note which units a tensor holds."""
+        self.located[id(tensor)] = Located(tensor, labels, paths)
+
+    def same(self, one: Tensor, other: Tensor) -> bool:
+        """Whether two tensors are one and the same function of the same units, or else of the input."""
+        first, second = self.located.get(id(one)), self.located.get(id(other))
+        if first is None and second is None:
+            return one is other or (torch.equal(one, other) and bool((one != one.flatten()[:1]).any()))
+        if first is None or second is None or first.paths != second.paths:
+            return False
+        return torch.equal(first.labels, second.labels) and (OTHER not in first.labels or torch.equal(one, other))
+
+    def sources(self, values: Any) -> list[Located]:
+        """What holds units among some values, nested or not."""
+        found = {id(value): self.located[id(value)] for value in tree_leaves(values) if id(value) in self.located}
+        return list(found.values())
+
+    def places(self, vector: Tensor, module: nn.Module) -> list[Place]:
+        """Where whole layers lie along an axis that a module reads; the units of others are left out."""
+        places, scattered = find_places(vector, {each.number: each.n_units for each in self.traced.values()})
+        for number in scattered:
+            self.units(number).leave_out(
+                f"{self.name(module)} reads its units in part, in another order or at several places"
+            )
+        return places
+
+    def leave_out(self, sources: Iterable[Located], reason: str) -> None:
+        """The units in some tensors can't be replaced."""
+        for source in sources:
+            for layer in layers_in(source.labels):
+                self.units(layer).leave_out(reason)
+
+    def take_in(self, sources: Iterable[Located]) -> None:
+        """A module with parameters is given the units in some tensors, so they are hidden ones."""
+        self.downstream.feeding.update(layer for source in sources for layer in source.paths)
+
+    def lose(self, call: Call, reason: str) -> None:
+        """The units go into a function behind which they can't be told any more."""
+        for source in call.sources:
+            self.downstream.mark([source.tensor], set(source.paths))
+        self.downstream.follow(call.given, call.outputs)
+        self.leave_out(call.sources, reason)
+
+    def notice_kept(self, module: nn.Module) -> None:
+        """Leave out the units that a module kept on itself, where anybody may read them later."""
+        for part in module.modules():
+            for key, value in vars(part).items():
+                if key != "_modules" and (kept := self.sources(value)):
+                    whose = self.names.get(part, "")
+                    self.leave_out(kept, f"its features are kept as {f'{whose}.{key}'.lstrip('.')}, to be read later")

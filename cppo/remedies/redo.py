@@ -1,0 +1,153 @@
+"""ReDo: dormant units are recycled."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cppo.cbp.features import Pass, ReaderHook
+from cppo.cbp.initializers import Initializer
+from cppo.cbp.optimizer_state import FreshOptimizerState
+from cppo.cbp.replacement import redraw_incoming, silence_outgoing
+from cppo.checks import LARGEST, check_count, check_number
+from cppo.layers.hidden_layer import HiddenLayer
+from cppo.remedies.units import UnitIntervention
+
+
+class ReDo(UnitIntervention):
+    """Recycles dormant units: every so many steps, those whose share of their layer's activation is small.
+
+    A unit's score is its mean |h| over the last training pass, divided by the layer's mean of that. Units whose score
+    is at or under the threshold get new incoming weights, a zero bias, zero outgoing weights and the optimizer state of
+    new parameters. Nothing moves to the readers' biases.
+
+    Source: Sokar et al., "The Dormant Neuron Phenomenon in Deep Reinforcement Learning", ICML 2023, where a DQN does so
+    every 1000 steps. The default is that of Dohare et al., Nature 632 (2024), for PPO.
+
+    :param module: the network
+    :param optimizer: the optimizer that trains it
+    :param threshold: tau, the score up to which a unit is dormant; 0 recycles dead units only
+    :param every: optimizer steps from one time to the next
+    :param initializer: where new weights come from: a name in ``cppo.cbp.initializers.INITIALIZERS``, or a function
+    :param reset_optimizer_state: give a recycled unit's weights the optimizer state of new parameters
+    :param hidden_layers: the layers, where tracing can't tell
+    :param seed: of the new weights; None derives it from torch's own seed
+    :param example_input: what to trace the module with (see ``find_hidden_layers``)
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        threshold: float = 0.1,
+        every: int = 100,
+        initializer: str | Initializer = "lecun_uniform",
+        reset_optimizer_state: bool = True,
+        hidden_layers: Sequence[HiddenLayer] | None = None,
+        seed: int | None = None,
+        example_input: Any = None,
+    ) -> None:
+        check_number("threshold", threshold, 0, LARGEST, "a number, 0 or more")
+        check_count("every", every)
+        super().__init__(module, optimizer, initializer, hidden_layers, seed, example_input)
+        self.threshold, self.every, self.reset_optimizer_state = threshold, every, reset_optimizer_state
+        self.n_replaced: Tensor
+        """Units recycled so far in each layer."""
+        self.register_buffer("n_replaced", torch.zeros(len(self.layers), dtype=torch.int64, device=self.device))
+        parts = [list(layer.parts()) for layer in self.layers]
+        self._first_parts = [0, *itertools.accumulate(map(len, parts))]
+        self.optimizer_state = FreshOptimizerState(optimizer, [part for each in parts for part in each])
+        self._hooks = [[ReaderHook(one.outgoing[0], one, False) for one in layer.by_reader()] for layer in self.layers]
+        self._listen()
+
+    @property
+    def total_replaced(self) -> int:
+        """Units recycled so far, over all layers."""
+        return int(self.n_replaced.sum())
+
+    def figures(self) -> dict[str, float]:
+        """How many units were recycled."""
+        return {"total_replaced": self.total_replaced}
+
+    def before_step(self) -> None:
+        """Let the optimizer's state know of the step."""
+        if self.reset_optimizer_state:
+            self.optimizer_state.before_step()
+
+    def after_step(self) -> None:
+        """Recycle the dormant units where it is time to."""
+        if self.reset_optimizer_state:
+            self.optimizer_state.correct()
+        if self.n_steps % self.every == 0:
+            self._recycle(self._find_dormant())
+        self._listen()
+
+    def _find_dormant(self) -> list[tuple[int, Tensor]]:
+        """Look at the last training pass, over all ranks: the dormant units of each layer that has some."""
+        passes = [next((hook.passes[-1] for hook in hooks if hook.passes), None) for hooks in self._hooks]
+        found = []
+        for number, (layer, last) in enumerate(zip(self.layers, passes, strict=True)):
+            magnitude = self._over_ranks(last, layer)
+            if magnitude is None or not self.is_trainable(layer):
+                continue
+            units = (dormancy_score(magnitude) <= self.threshold).nonzero().flatten()
+            if len(units):
+                found.append((number, units))
+        return found
+
+    def _over_ranks(self, last: Pass | None, layer: HiddenLayer) -> Tensor | None:
+        if not self.ranks.several:
+            return None if last is None else last.magnitude
+        weight = layer.incoming.weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        magnitude = weight.new_zeros(layer.n_units, dtype=dtype) if last is None else last.magnitude
+        count = magnitude.new_tensor([0.0 if last is None else last.n_samples])
+        average, samples = self.ranks.average(magnitude, torch.tensor([layer.n_units], device=self.device), count)
+        return average if samples.item() else None
+
+    def _recycle(self, dormant: Sequence[tuple[int, Tensor]]) -> None:
+        """Redraw all incoming weights before any outgoing ones are silenced, so that these end at zero."""
+        for number, units in dormant:
+            redraw_incoming(self.layers[number], units, self.initializer, self.generator)
+        for number, units in dormant:
+            silence_outgoing(self.layers[number], units)
+            self.n_replaced[number] += len(units)
+            if self.reset_optimizer_state:
+                for part in range(self._first_parts[number], self._first_parts[number + 1]):
+                    self.optimizer_state.restart(part, units)
+
+    def _listen(self) -> None:
+        """Look at features where the next step is one of those that recycle; at other times that would cost time."""
+        is_due = (self.n_steps + 1) % self.every == 0
+        for hook in itertools.chain(*self._hooks):
+            hook.awake = is_due
+            hook.passes.clear()
+
+    def remove(self) -> None:
+        """Stop recycling."""
+        super().remove()
+        self.optimizer_state.remove()
+        for hook in itertools.chain(*self._hooks):
+            hook.remove()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the step count, and with it when to look at features."""
+        super().set_extra_state(state)
+        self._listen()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self._handles:
+            self._listen()
+
+
+def dormancy_score(magnitude: Tensor) -> Tensor:
+    """Each unit's share of its layer's activation, 1 on average; zeros where the whole layer is dead.
+
+    :param magnitude: mean |h| of each unit, shape (n_units,)
+    """
+    return magnitude / (magnitude.mean() + 1e-9)

@@ -1,0 +1,1 @@
+"""Continual backpropagation in the algorithms of stable-baselines3."""

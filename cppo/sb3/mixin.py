@@ -1,0 +1,238 @@
+"""Puts continual backpropagation into a stable-baselines3 algorithm."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from cppo.cbp.continual_backprop import ContinualBackprop
+from cppo.cbp.initializers import Initializer, find_initializer
+from cppo.cbp.utilities import Utility, find_utility
+from cppo.checks import check_hyperparameters
+from cppo.sb3.announcements import announce_first_replacement, layer_figures
+from cppo.sb3.per_optimizer import ContinualBackpropPerOptimizer, watch_policy
+from cppo.sb3.policy_layers import find_policy_layers, trained_networks
+
+if TYPE_CHECKING:
+    Algorithm = BaseAlgorithm
+else:
+    Algorithm = object
+
+STATE = "continual_backprop"
+"""Under this name the state of continual backpropagation is saved."""
+
+_is_loading: ContextVar[bool] = ContextVar("is_loading", default=False)
+_is_saving_without_state: ContextVar[bool] = ContextVar("is_saving_without_state", default=False)
+
+
+class ContinualBackpropMixin(Algorithm):
+    """Continual backpropagation for an algorithm of stable-baselines3: inherit from it first, the algorithm second.
+
+    Example::
+
+        class ContinualTQC(ContinualBackpropMixin, TQC): ...
+
+        model = ContinualTQC("MlpPolicy", env, replacement_rate=1e-4, maturity_threshold=1000)
+
+    ``model.continual_backprop`` is a ``ContinualBackprop`` where the policy has one optimizer. Where it has several it
+    maps the name of each network to its own: ``model.continual_backprop["critic"]``. Target networks are never touched:
+    they follow their networks as ever. Ages, utilities and the generator of new units are saved with the model and
+    restored by ``load``. The units of an LSTM stay as they are, and so do those of the layer that feeds it; the layers
+    behind it are replaced. ``model.layers_left_out`` says which layers are left out, and why.
+
+    :param replacement_rate: share of the mature units of a layer replaced per optimizer step; 0 switches it off
+    :param maturity_threshold: optimizer steps (not environment steps) for which a new unit is protected
+    :param decay_rate: decay of the running averages of utility and activation
+    :param utility: how useful a unit is, see ``cppo.cbp.utilities.UTILITIES``
+    :param initializer: where a new unit's weights come from, see ``cppo.cbp.initializers.INITIALIZERS``;
+        None means as the policy drew its own: orthogonal, or torch's default with ``ortho_init=False``
+    :param bias_transfer: move a replaced unit's mean contribution to the biases of its readers
+    :param reset_optimizer_state: give a new unit's weights the optimizer state of new parameters
+    :raises ValueError: for a value out of range, an unknown name, and a policy without hidden layers or optimizer
+    :raises TypeError: for a class that doesn't name the mixin first and an algorithm second
+    """
+
+    continual_backprop: ContinualBackprop | ContinualBackpropPerOptimizer
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for parent in cls.__mro__[: cls.__mro__.index(ContinualBackpropMixin)]:
+            if issubclass(parent, BaseAlgorithm) and not issubclass(parent, ContinualBackpropMixin):
+                raise TypeError(
+                    f"name the mixin first: class {cls.__name__}(ContinualBackpropMixin, {parent.__name__}); "
+                    f"behind {parent.__name__} it would do nothing"
+                )
+
+    def __init__(
+        self,
+        *args: Any,
+        replacement_rate: float = 1e-4,
+        maturity_threshold: int = 10_000,
+        decay_rate: float = 0.99,
+        utility: str | Utility = "contribution",
+        initializer: str | Initializer | None = None,
+        bias_transfer: bool = True,
+        reset_optimizer_state: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(self, BaseAlgorithm):
+            raise TypeError(
+                f"class {type(self).__name__}(ContinualBackpropMixin, ...) needs an algorithm behind the mixin"
+            )
+        check_hyperparameters(replacement_rate, maturity_threshold, decay_rate)
+        find_utility(utility)
+        if initializer is not None:
+            find_initializer(initializer)
+        self.replacement_rate = replacement_rate
+        self.maturity_threshold = maturity_threshold
+        self.decay_rate = decay_rate
+        self.utility = utility
+        self.initializer = initializer
+        self.bias_transfer = bias_transfer
+        self.reset_optimizer_state = reset_optimizer_state
+        super().__init__(*args, **kwargs)
+
+    def _setup_model(self) -> None:
+        check_hyperparameters(self.replacement_rate, self.maturity_threshold, self.decay_rate, self.seed)
+        super()._setup_model()  # type: ignore[safe-super]
+        self.set_up_continual_backprop()
+
+    def set_up_continual_backprop(self) -> None:
+        """Put continual backpropagation into the policy as it is now, with fresh ages and utilities.
+
+        Call it after you have exchanged one of the policy's optimizers or modules for another; a new module needs an
+        optimizer that trains it.
+        """
+        if hasattr(self, "continual_backprop"):
+            self.continual_backprop.remove()
+        initializer = self.initializer
+        if initializer is None:
+            initializer = "orthogonal" if getattr(self.policy, "ortho_init", False) else "torch_default"
+        layers = find_policy_layers(self.policy)
+        self.layers_left_out = layers.left_out
+        self._watched_networks = trained_networks(self.policy)
+        self.continual_backprop = watch_policy(
+            self.policy,
+            layers,
+            self.seed,
+            replacement_rate=self.replacement_rate,
+            maturity_threshold=self.maturity_threshold,
+            decay_rate=self.decay_rate,
+            utility=self.utility,
+            initializer=initializer,
+            bias_transfer=self.bias_transfer,
+            reset_optimizer_state=self.reset_optimizer_state,
+        )
+
+    def _check_policy(self) -> None:
+        """Refuse to learn with a policy of which a part was exchanged since continual backpropagation was set up."""
+        exchanged = [
+            f"the {'optimizer' if watched and watched.network is trained.network else 'network'} of {name!r}"
+            for name, trained in trained_networks(self.policy).items()
+            if (watched := self._watched_networks.get(name)) != trained
+        ]
+        exchanged += [what for _, network in self._networks() if (what := network.wholeness.find_exchanged())]
+        if exchanged:
+            raise RuntimeError(
+                f"{exchanged[0]} was exchanged or taken away since continual backpropagation was set up: once the "
+                "policy is as it shall be (a new module needs a new optimizer, too) call set_up_continual_backprop()"
+            )
+
+    def _networks(self) -> Iterator[tuple[str, ContinualBackprop]]:
+        """What is at work in each network that has an optimizer of its own."""
+        if isinstance(self.continual_backprop, ContinualBackprop):
+            yield "policy", self.continual_backprop
+        else:
+            yield from self.continual_backprop.networks()
+
+    def _excluded_save_params(self) -> list[str]:
+        own = [STATE, "layers_left_out", "_watched_networks", "_replaced_when_logged"]
+        return [*super()._excluded_save_params(), *own]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        state_dicts, tensors = super()._get_torch_save_params()
+        return ([*state_dicts] if _is_saving_without_state.get() else [*state_dicts, STATE]), tensors
+
+    def save(self, path: Any, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
+        """Save the model as the algorithm does, the state of continual backpropagation included.
+
+        :param path: where to save it
+        :param exclude: what to leave out. With ``["continual_backprop"]`` the file holds nothing but what the parent
+            algorithm knows, so that ``SAC.load`` takes the file of a ``ContinualSAC``.
+        :param include: what to save though it usually isn't
+        """
+        exclude = list(exclude or ())
+        with _set(_is_saving_without_state, STATE in exclude):
+            super().save(path, exclude, include)
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load a model as the algorithm does.
+
+        From a file of the plain algorithm, or one that was saved with ``exclude=["continual_backprop"]``, all units
+        begin at age 0; a warning says so. Settings may be given as keywords.
+        """
+        with _set(_is_loading, True):
+            return super().load(*args, **kwargs)
+
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
+        """Take over the parameters of another model as the algorithm does, the state of all units included."""
+        if _is_loading.get() and STATE not in load_path_or_dict:
+            warnings.warn(
+                "the file holds no state of continual backpropagation: all units begin at age 0, with the settings "
+                f"replacement_rate={self.replacement_rate}, maturity_threshold={self.maturity_threshold}",
+                stacklevel=4,
+            )
+            load_path_or_dict = load_path_or_dict | {STATE: self.continual_backprop.state_dict()}
+        super().set_parameters(load_path_or_dict, exact_match, device)
+
+    def learn(self, total_timesteps: int, *args: Any, **kwargs: Any) -> Any:
+        """Learn as the algorithm does, and warn when generate-and-test can't or didn't act (see the parent class)."""
+        self._check_policy()
+        self._apply_settings()
+        call = inspect.signature(super().learn).bind(total_timesteps, *args, **kwargs)  # type: ignore[safe-super]
+        fresh = call.arguments.get("reset_num_timesteps", True)
+        n_steps_done = 0 if fresh else self.num_timesteps
+        warned = announce_first_replacement(self, dict(self._networks()), total_timesteps, n_steps_done)
+        self._replaced_when_logged = self.continual_backprop.n_replaced.tolist()
+        super().learn(total_timesteps, *args, **kwargs)  # type: ignore[safe-super]
+        if not warned and self.replacement_rate > 0 and self.continual_backprop.total_replaced == 0:
+            warnings.warn("learning ended without a single replaced unit", stacklevel=2)
+        return self
+
+    def _apply_settings(self) -> None:
+        """Let what was set on the model since the last time take effect, as SB3's own hyperparameters do."""
+        check_hyperparameters(self.replacement_rate, self.maturity_threshold, self.decay_rate)
+        for _, network in self._networks():
+            network.replacement_rate = self.replacement_rate
+            network.maturity_threshold = self.maturity_threshold
+            network.decay_rate = self.decay_rate
+
+    def dump_logs(self, *args: Any, **kwargs: Any) -> None:
+        """Add to the log what generate-and-test did since the last time, then write it as the algorithm does."""
+        self._log_continual_backprop()
+        super().dump_logs(*args, **kwargs)
+
+    def _log_continual_backprop(self) -> None:
+        before, now = self._replaced_when_logged, self.continual_backprop.n_replaced.tolist()
+        self._replaced_when_logged = now
+        self.logger.record("cbp/replaced", sum(now) - sum(before))
+        self.logger.record("cbp/total_replaced", sum(now))
+        for name, value in layer_figures(self.continual_backprop.layers, before, now):
+            self.logger.record(name, value, exclude="stdout")
+
+
+@contextmanager
+def _set(variable: ContextVar[bool], value: bool) -> Iterator[None]:
+    """Give a variable a value for as long as something takes."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)

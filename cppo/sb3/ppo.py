@@ -1,0 +1,153 @@
+"""CPPO: Proximal Policy Optimization that keeps its plasticity."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch as th
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+
+from cppo.cbp.initializers import Initializer
+from cppo.cbp.utilities import Utility
+from cppo.sb3.mixin import ContinualBackpropMixin
+
+SelfCPPO = TypeVar("SelfCPPO", bound="CPPO")
+
+
+class CPPO(ContinualBackpropMixin, PPO):
+    """Continual PPO: stable-baselines3 PPO with continual backpropagation in the actor and the critic.
+
+    Paper: Dohare et al., "Loss of plasticity in deep continual learning", Nature 632 (2024).
+    Parent: ``stable_baselines3.PPO``, whose loss, optimizer and update loop it uses unchanged; with
+    ``replacement_rate=0`` it is that PPO, bit for bit.
+
+    :param policy: The policy model to use (MlpPolicy, CnnPolicy, ...)
+    :param env: The environment to learn from (if registered in Gym, can be str)
+    :param learning_rate: The learning rate, it can be a function of the current progress remaining (from 1 to 0)
+    :param n_steps: The number of steps to run for each environment per update
+    :param batch_size: Minibatch size
+    :param n_epochs: Number of epochs when optimizing the surrogate loss
+    :param gamma: Discount factor
+    :param gae_lambda: Factor for trade-off of bias vs variance for Generalized Advantage Estimator
+    :param clip_range: Clipping parameter, it can be a function of the current progress remaining (from 1 to 0)
+    :param clip_range_vf: Clipping parameter for the value function; None switches it off
+    :param normalize_advantage: Whether to normalize or not the advantage
+    :param ent_coef: Entropy coefficient for the loss calculation
+    :param vf_coef: Value function coefficient for the loss calculation
+    :param max_grad_norm: The maximum value for the gradient clipping
+    :param use_sde: Whether to use generalized State Dependent Exploration (gSDE) instead of action noise exploration
+    :param sde_sample_freq: Sample a new noise matrix every n steps when using gSDE; -1 only at the start of a rollout
+    :param rollout_buffer_class: Rollout buffer class to use; None selects it automatically
+    :param rollout_buffer_kwargs: Keyword arguments to pass to the rollout buffer on creation
+    :param target_kl: Limit the KL divergence between updates; None means no limit
+    :param stats_window_size: Window size for the rollout logging, in episodes
+    :param tensorboard_log: the log location for tensorboard (if None, no logging)
+    :param policy_kwargs: additional arguments to be passed to the policy on creation
+    :param verbose: 0 for no output, 1 for info messages (first replacement due, updates), 2 for debug messages
+    :param seed: Seed for the pseudo random generators, that of new units included
+    :param device: Device (cpu, cuda, ...) on which the code should be run; "auto" uses the GPU if possible
+    :param _init_setup_model: Whether or not to build the network at the creation of the instance
+    :param replacement_rate: Share of a layer's mature units replaced per optimizer step; 0 is plain PPO
+    :param maturity_threshold: Optimizer steps for which a new unit is protected: 10 000 of them are 128 000
+        environment steps at 160 minibatches per 2048 steps
+    :param decay_rate: Decay of the running averages of utility and activation
+    :param utility: How useful a unit is: a name in ``cppo.cbp.utilities.UTILITIES`` or a function
+    :param initializer: Where a new unit's weights come from: a name in ``cppo.cbp.initializers.INITIALIZERS`` or a
+        function; None means as the policy drew its own
+    :param bias_transfer: Move a replaced unit's mean contribution to the biases of its readers
+    :param reset_optimizer_state: Give a new unit's weights the optimizer state of new parameters
+    """
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 3e-4,
+        n_steps: int = 2048,
+        batch_size: int = 64,
+        n_epochs: int = 10,
+        gamma: float = 0.99,
+        gae_lambda: float = 0.95,
+        clip_range: float | Schedule = 0.2,
+        clip_range_vf: float | Schedule | None = None,
+        normalize_advantage: bool = True,
+        ent_coef: float = 0.0,
+        vf_coef: float = 0.5,
+        max_grad_norm: float = 0.5,
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
+        rollout_buffer_class: type[RolloutBuffer] | None = None,
+        rollout_buffer_kwargs: dict[str, Any] | None = None,
+        target_kl: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+        replacement_rate: float = 1e-4,
+        maturity_threshold: int = 10_000,
+        decay_rate: float = 0.99,
+        utility: str | Utility = "contribution",
+        initializer: str | Initializer | None = None,
+        bias_transfer: bool = True,
+        reset_optimizer_state: bool = True,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate=learning_rate,
+            n_steps=n_steps,
+            batch_size=batch_size,
+            n_epochs=n_epochs,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            clip_range=clip_range,
+            clip_range_vf=clip_range_vf,
+            normalize_advantage=normalize_advantage,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            use_sde=use_sde,
+            sde_sample_freq=sde_sample_freq,
+            rollout_buffer_class=rollout_buffer_class,
+            rollout_buffer_kwargs=rollout_buffer_kwargs,
+            target_kl=target_kl,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+            replacement_rate=replacement_rate,
+            maturity_threshold=maturity_threshold,
+            decay_rate=decay_rate,
+            utility=utility,
+            initializer=initializer,
+            bias_transfer=bias_transfer,
+            reset_optimizer_state=reset_optimizer_state,
+        )
+
+    def learn(
+        self: SelfCPPO,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str = "CPPO",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfCPPO:
+        """Learn for ``total_timesteps`` environment steps (see ``stable_baselines3.PPO.learn``)."""
+        return super().learn(
+            total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )

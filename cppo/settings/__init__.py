@@ -1,0 +1,1 @@
+"""A training run as data: its settings, their limits, and presets with their sources."""

@@ -1,0 +1,139 @@
+"""Which values a setting may have."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from cppo.settings.settings import Settings
+
+LARGEST = sys.float_info.max
+BELOW_ONE = math.nextafter(1, 0)
+
+
+class Range(NamedTuple):
+    """Lowest and highest value allowed, and how to say so."""
+
+    lowest: float
+    highest: float
+    words: str
+
+
+COUNT = Range(1, LARGEST, "at least 1")
+NOT_NEGATIVE = Range(0, LARGEST, "finite and at least 0")
+SHARE = Range(0, 1, "at least 0 and at most 1")
+DECAY = Range(0, BELOW_ONE, "at least 0 and below 1")
+FEW = Range(1, 4096, "at least 1 and at most 4096")
+
+RANGES = {
+    "seed": Range(0, 2**32 - 1, f"at least 0 and at most {2**32 - 1}"),
+    "schedule_seed": NOT_NEGATIVE,
+    "total_timesteps": COUNT,
+    "change_every": COUNT,
+    "n_envs": FEW,
+    "torch_threads": FEW,
+    "checkpoint_every": COUNT,
+    "keep_checkpoints": COUNT,
+    "plasticity_every": NOT_NEGATIVE,
+    "learning_rate": NOT_NEGATIVE,
+    "n_steps": COUNT,
+    "batch_size": Range(2, LARGEST, "at least 2"),
+    "n_epochs": COUNT,
+    "gamma": SHARE,
+    "gae_lambda": SHARE,
+    "clip_range": NOT_NEGATIVE,
+    "clip_range_vf": Range(math.ulp(0), LARGEST, "finite and above 0"),
+    "ent_coef": NOT_NEGATIVE,
+    "vf_coef": NOT_NEGATIVE,
+    "max_grad_norm": Range(0, math.inf, "at least 0"),
+    "sde_sample_freq": Range(-1, LARGEST, "at least -1"),
+    "target_kl": NOT_NEGATIVE,
+    "net_arch": COUNT,
+    "betas": DECAY,
+    "adam_eps": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "shrink_decay": SHARE,
+    "perturb_noise": NOT_NEGATIVE,
+    "regenerative_strength": NOT_NEGATIVE,
+    "redo_threshold": NOT_NEGATIVE,
+    "redo_every": COUNT,
+    "ccbp_rate": SHARE,
+    "ccbp_every": COUNT,
+    "reset_layers": COUNT,
+    "reset_every": COUNT,
+    "dropout": SHARE,
+    "replacement_rate": SHARE,
+    "maturity_threshold": NOT_NEGATIVE,
+    "decay_rate": DECAY,
+}
+"""Of every number; frictions are checked by the environment itself."""
+
+
+def flag(key: str) -> str:
+    """The command-line flag of a setting."""
+    return "--" + key.replace("_", "-")
+
+
+class NoEffectError(ValueError):
+    """A setting was given that steers nothing in this run.
+
+    :param key: the setting
+    :param where: with what it has no effect
+    """
+
+    def __init__(self, key: str, where: str) -> None:
+        super().__init__(f"{flag(key)} has no effect {where}")
+        self.key = key
+
+
+def check(settings: Settings) -> None:
+    """Check every value of resolved settings; None, which marks what is off or without effect, is always allowed.
+
+    :raises ValueError: names the setting, its value and what is allowed
+    """
+    for key, kind in get_type_hints(type(settings)).items():
+        check_type(flag(key), getattr(settings, key), kind)
+    for key, (lowest, highest, words) in RANGES.items():
+        value = getattr(settings, key)
+        for number in value if isinstance(value, tuple) else [value]:
+            if number is not None and not lowest <= number <= highest:
+                raise ValueError(f"{flag(key)} {number} is not allowed: it must be {words}")
+    if settings.normalize_advantage and settings.n_envs * (settings.n_steps or 0) < 2:
+        raise ValueError("--n-steps times --n-envs must be at least 2 to normalize advantages")
+
+
+def check_type(name: str, value: Any, kind: Any) -> None:
+    """Check that a value is of the kind a setting is declared as; None always is.
+
+    :raises ValueError: names the setting, the value and what is allowed
+    """
+    if value is not None and not _fits(value, kind):
+        raise ValueError(f"{name} {value!r} is not allowed: it must be {_words(kind)}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of the kind a field is declared as; the commands' parser has seen to it, a file has not."""
+    parts = get_args(kind)
+    if get_origin(kind) is Literal:
+        return value in parts
+    if get_origin(kind) is tuple:
+        kinds = parts[:1] * len(value) if isinstance(value, tuple) and parts[-1] is ... else parts
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if parts:
+        return any(_fits(value, part) for part in parts)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def _words(kind: Any) -> str:
+    parts = [part for part in get_args(kind) if part is not type(None)]
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(parts)
+    if get_origin(kind) is tuple:
+        if parts[-1] is ...:
+            return "a list of " + (_words(parts[0]) if get_args(parts[0]) else parts[0].__name__)
+        return f"{len(parts)} numbers"
+    return _words(parts[0]) if parts else f"of type {kind.__name__}"

@@ -1,0 +1,1 @@
+"""One training run at work: its agent, its environments, its sessions, its state."""

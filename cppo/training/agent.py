@@ -1,0 +1,110 @@
+"""Builds the agent of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+
+from cppo.cbp.initializers import INITIALIZERS, draw_weights
+from cppo.fast.closed_form import with_closed_form
+from cppo.fast.lean_buffer import LeanRolloutBuffer
+from cppo.fast.lean_policy import LeanMlpPolicy
+from cppo.fast.quick_policy import QuickMlpPolicy
+from cppo.remedies.mixin import RemediedCPPO, RemediedPPO, remodel_policy
+from cppo.sb3.ppo import CPPO
+from cppo.settings.choices import CONTINUAL_BACKPROP_FIELDS
+from cppo.settings.remedies import remedies_of
+from cppo.settings.settings import Settings
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU}
+PPO_FIELDS = (
+    "learning_rate",
+    "n_steps",
+    "batch_size",
+    "n_epochs",
+    "gamma",
+    "gae_lambda",
+    "clip_range",
+    "clip_range_vf",
+    "normalize_advantage",
+    "ent_coef",
+    "vf_coef",
+    "max_grad_norm",
+    "use_sde",
+    "sde_sample_freq",
+    "target_kl",
+    "seed",
+    "device",
+)
+
+
+def policy_arguments(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments of the policy: networks and optimizer."""
+    return {
+        "net_arch": list(settings.net_arch),
+        "activation_fn": ACTIVATIONS[settings.activation],
+        "ortho_init": settings.weight_init == "orthogonal",
+        "optimizer_kwargs": {
+            "betas": settings.betas,
+            "eps": settings.adam_eps,
+            "weight_decay": settings.weight_decay,
+        },
+    }
+
+
+def build_model(settings: Settings, env: VecEnv) -> PPO:
+    """Build the algorithm of a run.
+
+    :param settings: resolved settings
+    :param env: the environments it learns from
+    :raises ValueError: if they don't fit each other
+    """
+    arguments = {name: getattr(settings, name) for name in PPO_FIELDS}
+    arguments |= {"policy_kwargs": policy_arguments(settings), "rollout_buffer_class": LeanRolloutBuffer}
+    if settings.is_continual:
+        arguments |= {name: getattr(settings, name) for name in CONTINUAL_BACKPROP_FIELDS}
+    kind: type[PPO] = CPPO if settings.is_continual else PPO
+    if remedies := remedies_of(settings):
+        kind = RemediedCPPO if settings.is_continual else RemediedPPO
+        arguments["remedies"] = remedies
+    policy = LeanMlpPolicy
+    if settings.update == "closed-form":  # equal to rounding, so the policy's pass may be too
+        kind, policy = with_closed_form(kind), QuickMlpPolicy
+    model = kind(policy, env, **arguments)
+    draw_initial_weights(model.policy, settings)
+    return model
+
+
+@torch.no_grad()
+def draw_initial_weights(policy: ActorCriticPolicy, settings: Settings) -> None:
+    """Draw all weights of a policy from the run's initial distribution; stable-baselines3 has drawn its own two."""
+    if settings.weight_init in ("orthogonal", "torch_default"):
+        return
+    generator = torch.Generator().manual_seed(settings.seed)
+    activation = ACTIVATIONS[settings.activation]()
+    for module in policy.modules():
+        if isinstance(module, nn.Linear):
+            module.weight.copy_(draw_weights(module, INITIALIZERS[settings.weight_init], generator, activation))
+            module.bias.zero_()
+
+
+def new_policy(settings: Settings, observation_space: spaces.Space, action_space: spaces.Space) -> ActorCriticPolicy:
+    """Build the policy of a run with initial weights drawn with the run's seed; torch's own generator stays alone."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(settings.seed)
+        policy = ActorCriticPolicy(
+            observation_space,
+            action_space,
+            lambda _: settings.learning_rate,
+            use_sde=settings.use_sde,
+            **policy_arguments(settings),
+        )
+        remodel_policy(policy, remedies_of(settings))
+        draw_initial_weights(policy, settings)
+    return policy

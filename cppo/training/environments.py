@@ -1,0 +1,79 @@
+"""The environments of a run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+
+import envs
+from cppo.settings.settings import Settings
+from cppo.training.environment_state import Restorable
+from cppo.training.workers import Workers
+
+
+def make_environment(env_id: str, arguments: dict[str, Any]) -> gym.Env:
+    """Make one environment; importable, so that a process of its own can call it.
+
+    :param env_id: gymnasium id
+    :param arguments: keyword arguments of the environment
+    """
+    if multiprocessing.parent_process() is not None:
+        for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which ends its workers in order
+            signal.signal(number, signal.SIG_IGN)
+    envs.register_environments()
+    return gym.make(env_id, **arguments)
+
+
+def make_restorable(make: Callable[[], gym.Env]) -> gym.Env:
+    """Make an environment that can be asked for its state from another process."""
+    return Restorable(make())
+
+
+def environment_arguments(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments that steer the environment: the friction schedule of Slippery Ant, nothing elsewhere."""
+    if not settings.is_slippery:
+        return {}
+    names = ("change_every", "friction_range", "frictions", "change_at", "schedule_seed", "n_envs")
+    return {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+
+
+def make_vec_env(settings: Settings) -> VecEnv:
+    """Make the run's environments, all of one process or each of its own, with episode statistics.
+
+    :param settings: resolved settings
+    :raises gymnasium.error.Error: if there is no such environment
+    :raises TypeError: if it doesn't take the arguments
+    :raises ValueError: if it refuses their values
+    """
+    make = partial(make_environment, settings.env, environment_arguments(settings))
+    processes = pays_off(settings) if settings.processes is None else settings.processes
+    if processes:
+        make().close()  # an error here is readable; in a worker it would be a broken pipe
+        return VecMonitor(Workers([partial(make_restorable, make)] * settings.n_envs, settings.restart_workers))
+    return VecMonitor(_one_process(settings)([make] * settings.n_envs))
+
+
+def _one_process(settings: Settings) -> type[DummyVecEnv]:
+    """The class that steps the environments in this process: our own walkers have a faster one."""
+    if settings.env not in envs.ENTRY_POINTS:
+        return DummyVecEnv
+    from envs.vec_env import WalkerVecEnv  # imports PyBullet
+
+    return WalkerVecEnv
+
+
+def pays_off(settings: Settings) -> bool:
+    """Whether a process for each environment is expected to be faster than one for all.
+
+    Handing a step to a process and back costs about as much as a step of the ant, so it takes at least two
+    environments for each of several cores to gain.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores >= 4 and settings.n_envs >= 4

@@ -1,0 +1,150 @@
+"""Makes a run ready to train: a new one, or one that was stopped, killed, or failed."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import yaml
+from stable_baselines3 import PPO
+
+from cppo.runs.checkpoints import Checkpoint, Checkpoints
+from cppo.runs.folder import Ending, RunFolder, versions
+from cppo.runs.lock import RunLock
+from cppo.settings.settings import Settings
+from cppo.training.agent import build_model
+from cppo.training.environments import make_vec_env
+from cppo.training.logs import RunLogs
+from cppo.training.state import restore
+
+
+@dataclass
+class Training:
+    """A run that is ready to train.
+
+    :param model: the agent with its environments
+    :param settings: resolved settings
+    :param folder: where it goes
+    :param lock: the folder's, taken
+    :param logs: its figures
+    :param checkpoint: where it continues; None: at its beginning
+    """
+
+    model: PPO
+    settings: Settings
+    folder: RunFolder
+    lock: RunLock
+    logs: RunLogs
+    checkpoint: Checkpoint | None = None
+
+    def close(self, ending: Ending) -> None:
+        """End the environments' processes, close the files, say how it ended, and let go of the lock."""
+        if self.model.env is not None:
+            self.model.env.close()
+        self.logs.close()
+        with contextlib.suppress(OSError):  # a full disk has been told of
+            self.folder.write_ending(ending)
+        self.lock.release()
+
+
+def prepare(settings: Settings, folder: RunFolder, command: list[str]) -> Training:
+    """Build environments and agent and start the run's folder; nothing is written before all input has been accepted.
+
+    :param settings: resolved settings
+    :param folder: where the run goes
+    :param command: what was typed
+    :raises ValueError: for settings the environment or the algorithm refuses
+    :raises OSError: if the folder can't be used
+    """
+    folder.check_free()
+    model = build(settings)
+    try:
+        lock = folder.create(settings, command)
+        return Training(model, settings, folder, lock, RunLogs(folder.path))
+    except BaseException:  # Ctrl-C too: its processes must end
+        model.get_env().close()  # type: ignore[union-attr]
+        raise
+
+
+def resume(settings: Settings, folder: RunFolder, command: list[str]) -> Training:
+    """Take up a run at its newest checkpoint that is whole, or at its beginning where there was none yet.
+
+    :param settings: those of the run, see ``continued``
+    :param folder: the run
+    :param command: what was typed
+    :raises ValueError: if a checkpoint or the table of figures can't be continued from
+    :raises OSError: if the run is in use, or its folder can't be written
+    """
+    lock = folder.lock
+    try:
+        lock.acquire()
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise OSError(f"{folder.path} can't be written: {error.strerror}") from error
+    try:
+        model = build(settings)
+    except BaseException:
+        lock.release()
+        raise
+    try:
+        checkpoint = Checkpoints(folder.checkpoints).newest(device=None)
+        steps, table = -1, None
+        if checkpoint is not None:
+            restore(model, checkpoint.state, settings.seed)
+            steps, table = checkpoint.steps, checkpoint.state["session"]["table"]
+        logs = RunLogs(folder.path, steps, table)
+        note_resumption(folder, settings, {"at_step": max(steps, 0), "command": command})
+        folder.write_ending(None)
+        return Training(model, settings, folder, lock, logs, checkpoint)
+    except BaseException as error:
+        model.get_env().close()  # type: ignore[union-attr]
+        lock.release()
+        if isinstance(error, OSError) and error.strerror:
+            raise OSError(f"{folder.path} can't be written: {error.strerror}") from error
+        raise
+
+
+def note_resumption(folder: RunFolder, settings: Settings, resumption: dict[str, Any]) -> None:
+    """Write into the configuration that the run is continued; warn if it is with other versions."""
+    record = yaml.safe_load(folder.config.read_text())
+    del record["settings"]
+    before, now = (record.get("resumed") or [record])[-1].get("versions", {}), versions()
+    changed = [f"{name} {before[name]} is now {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    if changed:
+        warnings.warn(f"{', '.join(changed)}: the run may not continue bit for bit as it would have", stacklevel=2)
+    record.setdefault("resumed", []).append(resumption | {"versions": now})
+    folder.write_settings(settings, record)
+
+
+def build(settings: Settings) -> PPO:
+    """Build environments and agent.
+
+    :param settings: resolved settings
+    :raises ValueError: for settings the environment or the algorithm refuses
+    """
+    torch.set_num_threads(settings.torch_threads)
+    check_device(settings.device)
+    env = make_vec_env(settings)
+    try:
+        return build_model(settings, env)
+    except BaseException:
+        env.close()
+        raise
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that isn't there; stable-baselines3 would silently take the cpu.
+
+    :raises ValueError: names the device
+    """
+    if device == "auto":
+        return
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split(". ")[0].splitlines()[0]
+        raise ValueError(f"--device {device} can't be used: {reason}") from error

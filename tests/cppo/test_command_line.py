@@ -1,0 +1,98 @@
+"""Bad input is one line on stderr and exit code 2; good input arrives typed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import gymnasium as gym
+import pytest
+
+from cppo.command_line import or_fail, parse
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Flags of a command."""
+
+    count: int = 3
+    """How many."""
+    colour: Literal["red", "green"] = "red"
+    """Which one."""
+
+
+def test_flags_arrive_typed_and_defaults_can_come_from_elsewhere():
+    assert parse(Flags, "prog", "", args=["--count", "5"]) == Flags(5, "red")
+    assert parse(Flags, "prog", "", Flags(7, "green"), args=[]) == Flags(7, "green")
+
+
+def test_help_tells_meaning_and_defaults_on_stdout(capsys):
+    with pytest.raises(SystemExit) as end:
+        parse(Flags, "prog", "What it does.", Flags(7), args=["--help"])
+    assert end.value.code == 0
+    out, err = capsys.readouterr()
+    assert "What it does." in out and "How many. (default: 7)" in out and err == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--count", "many"], ["--count", "'many'"]),
+        (["--count"], ["--count"]),
+        (["--colour", "blue"], ["--colour", "'blue'", "'red', 'green'"]),
+        (["--flavour", "sweet"], ["--flavour"]),
+        (["stray"], ["stray"]),
+    ],
+)
+def test_bad_flags(args, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        parse(Flags, "prog", "", args=args)
+    assert end.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("prog: error: ") and err.count("\n") == 1
+    assert all(word in err for word in words)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("too\n  much"),
+        FileNotFoundError("too much"),
+        gym.error.NameNotFound("too much"),
+        ModuleNotFoundError("too much"),
+        MemoryError("too much"),
+    ],
+)
+def test_what_building_raises_is_one_line(error, capsys):
+    def build(_):
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        or_fail("prog", build, 1)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "prog: error: too much\n"
+
+
+def test_an_error_without_words_is_named(capsys):
+    def build():
+        raise AssertionError
+
+    with pytest.raises(SystemExit):
+        or_fail("prog", build)
+    assert capsys.readouterr().err == "prog: error: AssertionError\n"
+
+
+def test_what_building_returns_is_returned():
+    assert or_fail("prog", divmod, 17, 5) == (3, 2)
+
+
+def test_ctrl_c_while_building_ends_with_its_exit_code(capsys):
+    def build():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        or_fail("prog", build)
+    assert end.value.code == 130 and capsys.readouterr().err == ""
+
+
+def test_a_defect_of_the_program_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        or_fail("prog", divmod, 1, 0)
