@@ -1,23 +1,25 @@
-"""Adam that knows how old each weight is, for the time in which some weights are younger than their parameters."""
+"""Adam in which each weight has a step count of its own, in a compiled loop that takes the optimizer's steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cppo import compiled
-from cppo.cbp.adam_loop import Births, Places, Rules, are_finite, step_adam
-from cppo.cbp.optimizer_families import Group, steps_to_forget
-
-if TYPE_CHECKING:
-    from cppo.cbp.optimizer_state import FreshOptimizerState
+from cppo.cbp.adam_loop import Births, Places, Rules, step_adam
+from cppo.cbp.births import BirthMap
 
 KINDS = (torch.optim.Adam, torch.optim.AdamW)
+NEGLIGIBLE = 1e-5
+"""Adam's bias corrections no longer count once they change an update by less than this share."""
+
+Group = dict[str, Any]
+"""A parameter group of an optimizer: its hyperparameters by name."""
 
 
 class _Member(NamedTuple):
@@ -41,11 +43,11 @@ class _Member(NamedTuple):
 
 
 class _Cohort(NamedTuple):
-    """The parameters of a group that have a gradient, as the loops take them.
+    """The parameters of a group that have a gradient, as the loop takes them.
 
     :param idle: the group's other parameters
-    :param sources: of each row of each matrix, and of each column, where among the units of all parts its own is; one
-        line for each layer of units that may be read there, the last place of all for none
+    :param sources: see ``BirthMap.sources``, of all members' rows and of all their columns
+    :param counts: views of the members' step counts
     """
 
     group: Group
@@ -54,10 +56,9 @@ class _Cohort(NamedTuple):
     places: Places
     sources: tuple[np.ndarray, np.ndarray]
     counts: list[Any]
-    checked: np.ndarray
 
     def gradients(self) -> np.ndarray | None:
-        """Where the gradients lie; None if the loops can't take one, or if other parameters have one than before."""
+        """Where the gradients lie; None if the loop can't take one, or if other parameters have one than before."""
         found = [member.parameter.grad for member in self.members]
         if any(each.grad is not None for each in self.idle):
             return None
@@ -75,99 +76,88 @@ class _Cohort(NamedTuple):
 
 
 class AdamByAge:
-    """Takes the steps of an optimizer in its stead, each weight corrected for its own number of steps.
+    """Takes Adam's steps, each weight corrected for its own number of steps, in the time of torch's fused kernel.
 
-    A compiled loop takes a step in the time of torch's fused kernel, the weights' own ages included. So nothing has to
-    be corrected afterwards. Where it can't be done (another optimizer or device, AMSGrad, an implementation that the
-    user chose, a parameter that has no state yet) the optimizer takes its step itself.
+    Where it can't (another optimizer or device, AMSGrad, an implementation that the user chose, a parameter that has no
+    state yet) the optimizer takes its step itself.
 
-    :param owner: the ``FreshOptimizerState`` that knows when units were replaced
+    :param optimizer: the optimizer
+    :param birth_map: tells which rows and columns belong to which unit
     """
 
-    def __init__(self, owner: FreshOptimizerState) -> None:
-        self.owner = owner
+    def __init__(self, optimizer: torch.optim.Optimizer, birth_map: BirthMap) -> None:
+        self.optimizer = optimizer
+        self.birth_map = birth_map
+        self.took_step = False
+        """Whether the step that was redirected last was taken here."""
         self._cohorts: list[_Cohort] = []
         self._births: list[Births] = []
         self._nothing_to_do: torch.optim.Optimizer | None = None
 
-    def is_possible(self) -> bool:
-        """Whether the next step can be taken here; looks everything up that has changed since the last one."""
-        optimizer = self.owner.optimizer
-        if type(optimizer) not in KINDS or getattr(optimizer, "grad_scale", None) is not None:
-            return False
-        groups = optimizer.param_groups
-        if not all(map(_is_plain, groups)):
-            return False
-        pairs = zip(self._cohorts, groups, strict=False)
-        is_current = len(self._cohorts) == len(groups) and all(
-            cohort.is_current(group, optimizer.state) for cohort, group in pairs
+    def is_current(self) -> bool:
+        """Whether all parameters, states and groups are those that were looked up."""
+        groups, states = self.optimizer.param_groups, self.optimizer.state
+        return (
+            bool(self._cohorts)
+            and len(self._cohorts) == len(groups)
+            and all(cohort.is_current(group, states) for cohort, group in zip(self._cohorts, groups, strict=True))
+            and all(map(_is_plain, groups))
+            and getattr(self.optimizer, "grad_scale", None) is None
         )
-        return is_current or self._look_up()
 
-    def forget(self) -> None:
-        """Look everything up again before the next step."""
-        self._cohorts, self._births = [], []
-
-    def forget_births(self) -> None:
-        """Look up again when units were replaced before the next step: some have just been."""
-        self._births = []
-
-    def take_step(self, refuse: Callable[[], None]) -> None:
-        """Take the step; call it if it is possible.
-
-        :param refuse: raises what says which gradient isn't finite; called before anything is changed
-        """
-        gradients = [found for cohort in self._cohorts if (found := cohort.gradients()) is not None]
-        if len(gradients) < len(self._cohorts):  # a hook after ours has exchanged one
-            self.owner.let_optimizer_step(refuse)
-            return
-        for cohort, of_cohort in zip(self._cohorts, gradients, strict=True):
-            if not are_finite(cohort.places, of_cohort, cohort.checked):
-                refuse()
-        if not self._births:
-            replaced_at = np.append(self.owner.replaced_at.numpy(), 0)
-            self._births = [
-                Births(*(replaced_at[each].max(axis=0) for each in cohort.sources)) for cohort in self._cohorts
-            ]
-        for cohort, of_cohort, births in zip(self._cohorts, gradients, self._births, strict=True):
-            if cohort.members:
-                self._step(cohort, of_cohort, births)
-
-    def _step(self, cohort: _Cohort, gradients: np.ndarray, births: Births) -> None:
-        for count in cohort.counts:
-            count[()] += 1
-        now = np.array([count[()] for count in cohort.counts], np.int64)
-        rules = _rules(cohort.group)
-        corrections = _corrections(rules.beta1, rules.beta2, cohort.places.kind.dtype)
-        step_adam(cohort.places, gradients, births, now, corrections, rules)
-        torch.autograd.graph.increment_version([member.parameter for member in cohort.members])
-
-    def in_its_stead(self, refuse: Callable[[], None]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """What a pre-hook has torch call ``step`` with: an optimizer with nothing to do, and a closure.
-
-        torch calls the closure when all hooks before the step have run, and all after it run as ever.
-        """
-        if self._nothing_to_do is None:
-            self._nothing_to_do = type(self.owner.optimizer)([torch.zeros(1)])  # type: ignore[call-arg]
-        return (self._nothing_to_do, lambda: self.take_step(refuse)), {}
-
-    def _look_up(self) -> bool:
-        """Find the parameters, their states and ages; say whether the loops can work on all of them."""
+    def look_up(self) -> bool:
+        """Find the parameters, their states and units; say whether the loop can take the next step."""
         self.forget()
+        if type(self.optimizer) not in KINDS or getattr(self.optimizer, "grad_scale", None) is not None:
+            return False
         cohorts = []
-        for group in self.owner.optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             members = self._members([each for each in group["params"] if each.grad is not None])
-            if members is None:
+            if members is None or not _is_plain(group):
                 return False
             cohorts.append(self._cohort(group, members))
         self._cohorts = cohorts
         return any(cohort.members for cohort in cohorts)
 
+    def forget(self) -> None:
+        """Have everything looked up again before the next step."""
+        self._cohorts, self._births = [], []
+
+    def forget_births(self) -> None:
+        """Have births looked up again before the next step."""
+        self._births = []
+
+    def redirect_step(self, born: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what a step pre-hook returns to have torch call ``take_step`` where it would call the optimizer.
+
+        torch calls ``step`` with what the last hook returned: another optimizer as ``self``, which has nothing to do,
+        and a closure, which it calls first. All hooks run as ever.
+
+        :param born: see ``BirthMap``
+        """
+        if self._nothing_to_do is None:
+            self._nothing_to_do = type(self.optimizer)([torch.zeros(1)])  # type: ignore[call-arg]
+        return (self._nothing_to_do, lambda: self.take_step(born)), {}
+
+    def take_step(self, born: Tensor) -> None:
+        """Take a step; leave it to the optimizer where a later hook has exchanged a gradient."""
+        gradients = [found for cohort in self._cohorts if (found := cohort.gradients()) is not None]
+        self.took_step = len(gradients) == len(self._cohorts)
+        if not self.took_step:
+            type(self.optimizer).step.__wrapped__(self.optimizer)  # type: ignore[attr-defined] # its hooks have run
+            return
+        if not self._births:
+            padded = np.append(born.numpy(), 0)
+            self._births = [Births(*(padded[each].max(axis=0) for each in cohort.sources)) for cohort in self._cohorts]
+        for cohort, of_cohort, births in zip(self._cohorts, gradients, self._births, strict=True):
+            if cohort.members:
+                _step(cohort, of_cohort, births)
+
     def _members(self, parameters: Sequence[nn.Parameter]) -> list[_Member] | None:
         members = []
         for parameter in parameters:
-            state, gradient = self.owner.optimizer.state.get(parameter), parameter.grad
-            if not state or gradient is None:
+            state, gradient = self.optimizer.state.get(parameter), parameter.grad
+            if not state or gradient is None or not parameter.numel():
                 return None
             moments = state["exp_avg"], state["exp_avg_sq"]
             tensors = parameter, gradient, *moments
@@ -179,13 +169,10 @@ class AdamByAge:
 
     def _cohort(self, group: Group, members: list[_Member]) -> _Cohort:
         parameters = [member.parameter for member in members]
-        parts: dict[nn.Parameter, list[int]] = {parameter: [] for parameter in parameters}
-        for number, part in enumerate(self.owner.parts):
-            if part.parameter in parts:
-                parts[part.parameter].append(number)
-        sources = [self._sources(member, parts[member.parameter]) for member in members]
+        sources = [self._sources_of_matrix(parameter) for parameter in parameters]
+        shapes = [(rows.shape[1], columns.shape[1]) for rows, columns in sources]
         places = Places(
-            np.array([_shape_of_matrix(each) for each in parameters], np.int64).reshape(-1, 2),
+            np.array(shapes, np.int64).reshape(-1, 2),
             _addresses(parameters),
             _addresses([member.moments[0] for member in members]),
             _addresses([member.moments[1] for member in members]),
@@ -198,26 +185,39 @@ class AdamByAge:
             places,
             (_side_by_side([rows for rows, _ in sources]), _side_by_side([columns for _, columns in sources])),
             [memoryview(member.steps.numpy()) for member in members],  # type: ignore[arg-type]
-            np.array([bool(parts[each]) for each in parameters]),
         )
 
-    def _sources(self, member: _Member, parts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """For the rows and for the columns of a parameter: lines of places among the units of all parts."""
-        parameter, now = member.parameter, int(member.state["step"])
-        shape = _shape_of_matrix(parameter)
-        none = len(self.owner.replaced_at)
-        lines: tuple[list[np.ndarray], list[np.ndarray]] = ([np.full(shape[0], none)], [np.full(shape[1], none)])
-        for number in parts:
-            part, span = self.owner.parts[number], self.owner.spans[number]
-            replaced_at = self.owner.replaced_at[span]
-            replaced_at[replaced_at > now] = 0  # the state is a younger one, in which this never happened
-            axis = part.axis if parameter.ndim > 1 else 1  # a vector is one row
-            positions = shape[1] // parameter.shape[1] if axis == 1 and parameter.ndim > 1 else 1  # of a convolution
-            of_units = np.repeat(np.arange(span.start, span.stop), part.block * positions)
-            line, start = np.full(shape[axis], none), part.start * positions
-            line[start : start + len(of_units)] = of_units
-            lines[axis].append(line)
-        return np.stack(lines[0]), np.stack(lines[1])
+    def _sources_of_matrix(self, parameter: nn.Parameter) -> tuple[np.ndarray, np.ndarray]:
+        """See ``BirthMap.sources``, of a parameter seen as a matrix: its first axis by all others."""
+        rows, columns = self.birth_map.sources(parameter)
+        positions = parameter.numel() // (rows.shape[1] * columns.shape[1])
+        return rows, np.repeat(columns, positions, axis=1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy looks everything up itself: what was found lies in the original."""
+        return self.__dict__ | {"_cohorts": [], "_births": []}
+
+
+def steps_to_forget(group: Group) -> float:
+    """Steps after which Adam's corrections are negligible: those of the slower moment count longest."""
+    return _steps_for(*map(float, group["betas"]))
+
+
+@lru_cache(maxsize=64)
+def _steps_for(*betas: float) -> float:
+    slowest = max(beta for beta in betas if beta < 1)
+    return float(np.log(NEGLIGIBLE) / np.log(slowest)) if slowest > 0 else 1.0
+
+
+def _step(cohort: _Cohort, gradients: np.ndarray, births: Births) -> None:
+    for count in cohort.counts:
+        count[()] += 1
+    now = np.array([count[()] for count in cohort.counts], np.int64)
+    rules = _rules(cohort.group)
+    steps = int(steps_to_forget(cohort.group))
+    corrections = _corrections(rules.beta1, rules.beta2, steps, cohort.places.kind.dtype)
+    step_adam(cohort.places, gradients, births, now, corrections, rules)
+    torch.autograd.graph.increment_version([member.parameter for member in cohort.members])
 
 
 def _side_by_side(lines: Sequence[np.ndarray]) -> np.ndarray:
@@ -228,8 +228,8 @@ def _side_by_side(lines: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _is_plain(group: Group) -> bool:
-    """Whether a group's steps are Adam's as the user left it."""
-    others = ("foreach", "fused", "amsgrad", "capturable", "differentiable")
+    """Whether a group's steps are those of Adam's plain or fused implementation, which the loop equals to rounding."""
+    others = ("foreach", "amsgrad", "capturable", "differentiable")
     numbers = (group["lr"], group["eps"], *group["betas"])
     return bool(group["params"]) and not any(group[name] for name in others) and not any(map(torch.is_tensor, numbers))
 
@@ -248,15 +248,10 @@ def _rules(group: Group) -> Rules:
 
 
 @lru_cache(maxsize=16)
-def _corrections(beta1: float, beta2: float, kind: np.dtype) -> np.ndarray:
-    """Adam's corrections after 0, 1, 2, ... steps, up to where they no longer matter."""
-    steps = np.arange(int(steps_to_forget(beta1, beta2)) + 1, dtype=np.float64)
+def _corrections(beta1: float, beta2: float, most_steps: int, kind: np.dtype) -> np.ndarray:
+    """Tabulate Adam's corrections after 0, 1, 2, ... steps."""
+    steps = np.arange(most_steps + 1, dtype=np.float64)
     return np.stack([1 - beta1**steps, np.sqrt(1 - beta2**steps)]).astype(kind)
-
-
-def _shape_of_matrix(tensor: Tensor) -> tuple[int, int]:
-    """A tensor's as a matrix: the first axis by all others; a vector is one row."""
-    return (1, tensor.numel()) if tensor.ndim < 2 else (tensor.shape[0], tensor.numel() // tensor.shape[0])
 
 
 def _addresses(tensors: Iterable[Tensor]) -> np.ndarray:

@@ -51,23 +51,6 @@ class Births(NamedTuple):
 
 
 @compile_loop
-def are_finite(places: Places, gradients: np.ndarray, checked: np.ndarray) -> bool:
-    """Whether the gradients of the matrices to be checked have finite elements only.
-
-    :param gradients: their addresses
-    """
-    zero = places.kind.dtype.type(0)
-    total = zero
-    for number in range(len(gradients)):
-        if checked[number]:
-            size = places.shapes[number, 0] * places.shapes[number, 1]
-            gradient = matrix_at(gradients[number], 1, size, places.kind)
-            for i in range(size):
-                total += gradient[0, i] * zero  # of what isn't finite it is NaN
-    return total == 0
-
-
-@compile_loop
 def step_adam(
     places: Places,
     gradients: np.ndarray,

@@ -6,7 +6,6 @@ Dohare, Sutton & Mahmood, "Continual Backprop: Stochastic Gradient Descent with 
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -14,17 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cppo.cbp.claims import claim, hold, release
-from cppo.cbp.compiled_step import CompiledStep
 from cppo.cbp.description import Description
-from cppo.cbp.gradient_check import GradientCheck
+from cppo.cbp.features import watch_exclusively
 from cppo.cbp.initializers import Initializer, find_initializer
-from cppo.cbp.integrity import Wholeness
-from cppo.cbp.optimizer_families import mend_copy
+from cppo.cbp.integrity import Integrity
 from cppo.cbp.optimizer_state import FreshOptimizerState, step_was_skipped
 from cppo.cbp.unit_state import UnitState
 from cppo.cbp.utilities import Utility, find_utility
-from cppo.cbp.watched_layer import WatchedLayer
+from cppo.cbp.watched_layer import WatchedLayer, replace
 from cppo.checks import check_hyperparameters, check_modules, unwrapped
 from cppo.layers.find import find_trained_layers
 from cppo.layers.hidden_layer import HiddenLayer
@@ -33,19 +29,18 @@ STEPS_BEFORE_WARNING = 100
 """Optimizer steps after which a layer that no training pass reached is worth a warning."""
 
 
-class ContinualBackprop(UnitState):
+class ContinualBackprop(nn.Module):
     """Keeps a network plastic: after every optimizer step, replaces a few mature, least useful hidden units.
 
-    It hooks into the module's readers (to see the features of training passes) and into the optimizer (to run after
-    each step), so the training loop stays as it is::
+    It hooks into the layers that read hidden units (to see the features of training passes) and into the optimizer (to
+    run after each step), so the training loop stays as it is::
 
         cbp = ContinualBackprop(module, optimizer, replacement_rate=1e-4, maturity_threshold=100)
         loss.backward()
         optimizer.step()  # generate-and-test has run
 
     Its buffers are its state: it moves with ``.to(device)`` and saves with ``state_dict()``, random generator included.
-    A gradient that isn't finite raises before the step. Without numba only those of biases are looked at (of weights,
-    where there is none); one weight's gradient that overflowed by itself raises after the step, before a replacement.
+    A feature or weight that stopped being finite raises after the step, before a replacement.
     Passes in evaluation mode or without gradients don't count. A layer that saw no training pass since the last
     step is left as it is, its ages included, and so is one that is frozen or whose reader is (``requires_grad`` off).
     A step that a ``GradScaler`` makes a fused optimizer skip does nothing; one that isn't taken at all leaves its
@@ -94,43 +89,193 @@ class ContinualBackprop(UnitState):
         check_hyperparameters(replacement_rate, maturity_threshold, decay_rate, seed)
         self.replacement_rate = replacement_rate
         self.maturity_threshold = maturity_threshold
-        self.decay_rate = decay_rate
         self.utility = find_utility(utility)
         self.initializer = find_initializer(initializer)
         self.bias_transfer = bias_transfer
         self.reset_optimizer_state = reset_optimizer_state
         module = unwrapped(module)
-        records, left_out = find_trained_layers(module, optimizer, hidden_layers, example_input)
-        claim(self, records)
-        self.wholeness = Wholeness(module, records, left_out)
-        self.description = Description.of(module, records, left_out)
-        self._register_state(records, torch.initial_seed() if seed is None else seed)
-        parts = [part for record in records for part in record.parts()]
-        self.optimizer_state = FreshOptimizerState(optimizer, parts)
-        self.layers = self._watch(records)
-        self._compiled = CompiledStep(self)
-        self._gradients = GradientCheck(self.layers)
-        self._optimizer = optimizer
-        self._steps = 0
-        self._has_closure = False
-        self._at_work: list[WatchedLayer] = []
+        hidden_layers, left_out = find_trained_layers(module, optimizer, hidden_layers, example_input)
+        watch_exclusively(self, optimizer, hidden_layers)
+        self.integrity = Integrity(module, hidden_layers, left_out)
+        self.description = Description.of(module, hidden_layers, left_out)
+        sizes = [layer.n_units for layer in hidden_layers]
+        seed = torch.initial_seed() if seed is None else seed
+        self.units = UnitState(sizes, hidden_layers[0].incoming.weight, decay_rate, seed)
+        keeps_features = getattr(self.utility, "needs_features", True)
+        self.layers = [
+            WatchedLayer(number, layer, self.units, keeps_features) for number, layer in enumerate(hidden_layers)
+        ]
+        self.optimizer_state = FreshOptimizerState(optimizer, [part for layer in self.layers for part in layer.parts])
         self._needs_gradient = getattr(self.utility, "needs_gradient", False)
-        self._hook_optimizer()
+        self._has_closure = False
+        self._steps = 0
+        self._optimizer = optimizer
+        self._watch()
 
-    def _hook_optimizer(self) -> None:
+    def _watch(self) -> None:
+        """Hook into the layers and the optimizer."""
+        for layer in self.layers:
+            layer.listen(self)
         self._handles = [
             self._optimizer.register_step_pre_hook(self._before_optimizer_step),
             self._optimizer.register_step_post_hook(self._after_optimizer_step),
         ]
 
-    def _watch(self, records: Sequence[HiddenLayer]) -> list[WatchedLayer]:
-        layers: list[WatchedLayer] = []
-        first_unit = first_part = 0
-        for number, record in enumerate(records):
-            layers.append(WatchedLayer(self, number, record, first_unit, first_part))
-            first_unit += record.n_units
-            first_part += len(list(record.parts()))
-        return layers
+    # The algorithm ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _after_optimizer_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Generate and test, on the weights as the optimizer step left them."""
+        for layer in self.layers:
+            layer.clear_replaced()
+        if step_was_skipped(optimizer):
+            for layer in self.layers:
+                layer.forget()
+            return
+        self._follow(self.layers[0].hidden_layer.incoming.weight)
+        if self.reset_optimizer_state:
+            self.optimizer_state.correct()
+        if self._needs_gradient and self._has_closure:  # it made the gradient after the first hook
+            self._measure_effects(None)
+        seen = self._average_activations([layer for layer in self.layers if layer.saw_training()])
+        seen = self._average_utilities(seen)
+        chosen = self._choose(seen, self.replacement_rate, self.maturity_threshold)
+        optimizer_state = self.optimizer_state if self.reset_optimizer_state else None
+        replace(chosen, self.initializer, self.bias_transfer, optimizer_state)
+        self._steps += 1
+        if self._steps == STEPS_BEFORE_WARNING:
+            self._warn_of_unseen_layers()
+
+    def _average_activations(self, seen: list[WatchedLayer]) -> list[WatchedLayer]:
+        """Rule 1: age the units; move their mean activation f towards mean(h).
+
+        :param seen: the layers that features were seen of since the last step
+        :return: the same over all ranks
+        """
+        seen, activations = self._over_ranks(seen, [layer.observe() for layer in seen])
+        self.units.grow_older(_numbers(seen))
+        self.units.move_average(self.units.average_activation, _numbers(seen), activations)
+        return seen
+
+    def _average_utilities(self, seen: list[WatchedLayer]) -> list[WatchedLayer]:
+        """Rule 2: move the units' utility u towards the instantaneous utility y."""
+        seen, utilities = self._over_ranks(seen, [layer.instantaneous_utility(self.utility) for layer in seen])
+        self.units.move_average(self.units.average_utility, _numbers(seen), utilities)
+        if not self.units.is_finite():
+            for layer in seen:
+                layer.check_finite()
+        return seen
+
+    def _choose(self, seen: list[WatchedLayer], replacement_rate: float, maturity_threshold: int) -> list[WatchedLayer]:
+        """Rule 3: choose the least useful of the eligible units, in all layers before any weight is changed.
+
+        :return: the layers in which units were chosen
+        """
+        counts = self.units.count_due(_numbers(seen), replacement_rate, maturity_threshold)
+        due = [(layer, count) for layer, count in zip(seen, counts, strict=True) if count]
+        for layer, count in due:
+            layer.choose(count, maturity_threshold)
+        return [layer for layer, _ in due]
+
+    def _over_ranks(self, seen: list[WatchedLayer], values: list[Tensor]) -> tuple[list[WatchedLayer], list[Tensor]]:
+        """Average values over the ranks of ``torch.distributed``, where there are several."""
+        if not self.units.ranks.several:
+            return seen, values
+        n_samples = [layer.n_samples for layer in seen]
+        numbers, values, n_samples_of_all = self.units.average_over_ranks(_numbers(seen), values, n_samples)
+        seen = [self.layers[number] for number in numbers]
+        for layer, n_samples_of_layer in zip(seen, n_samples_of_all, strict=True):
+            layer.n_samples_of_all = n_samples_of_layer
+        return seen, values
+
+    # Before the optimizer's step --------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _before_optimizer_step(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Refuse to step a network of which a part was exchanged; measure its gradient if asked to.
+
+        :return: what torch is to call ``step`` with instead, where the step isn't to be the optimizer's own
+        """
+        self.integrity.check()
+        self._has_closure = bool(kwargs) or len(args) > 1
+        if step_was_skipped(optimizer):
+            return None
+        if self._needs_gradient:
+            self._measure_effects(getattr(optimizer, "grad_scale", None))
+        return self.optimizer_state.fast_step(self._has_closure) if self.reset_optimizer_state else None
+
+    def _measure_effects(self, scale: Tensor | None) -> None:
+        for layer in self.layers:
+            layer.measure_effect(scale)
+
+    def _follow(self, weights: Tensor) -> None:
+        """Move with a module that changed its device or number format."""
+        if self.units.age.device != weights.device:
+            self.to(weights.device)
+        self.units.follow(weights)
+
+    def _warn_of_unseen_layers(self) -> None:
+        """Warn of layers that are watched in vain."""
+        for layer in self.layers:
+            if not layer.age.any() and not layer.total_replaced:
+                warnings.warn(
+                    f"{layer.name}: in {self._steps} optimizer steps no training pass (module.train(), gradients on) "
+                    "went through it while it and its readers were trainable, so none of its units is replaced",
+                    stacklevel=2,
+                )
+
+    # What users look at -----------------------------------------------------------------------------------------------
+
+    @property
+    def decay_rate(self) -> float:
+        """Decay eta of the running averages of utility and activation; may be set."""
+        return self.units.decay_rate
+
+    @decay_rate.setter
+    def decay_rate(self, value: float) -> None:
+        self.units.decay_rate = value
+
+    @property
+    def age(self) -> Tensor:
+        """Optimizer steps since each unit was new, of all layers one after another."""
+        return self.units.age
+
+    @property
+    def average_utility(self) -> Tensor:
+        """Running average of each unit's utility, as ``age``; not yet corrected for its start at 0."""
+        return self.units.average_utility
+
+    @property
+    def average_activation(self) -> Tensor:
+        """Running average of each unit's activation, as ``age``; not yet corrected for its start at 0."""
+        return self.units.average_activation
+
+    @property
+    def accumulator(self) -> Tensor:
+        """Share of a unit that is due for replacement in each layer."""
+        return self.units.accumulator
+
+    @property
+    def n_replaced(self) -> Tensor:
+        """Number of units replaced so far in each layer."""
+        return self.units.n_replaced
+
+    @property
+    def total_replaced(self) -> int:
+        """Number of units replaced so far, over all layers."""
+        return int(self.n_replaced.sum())
+
+    @property
+    def generator(self) -> torch.Generator:
+        """What new units' weights are drawn with."""
+        return self.units.generator
+
+    @property
+    def watched_modules(self) -> set[nn.Module]:
+        """Every module that has weights of the watched units; none once ``remove`` was called."""
+        return {module for layer in self.layers for module in layer.hidden_layer.modules()} if self._handles else set()
 
     def describe(self) -> str:
         """A table of the layers: those watched with their readers, those left out with the reason."""
@@ -138,13 +283,28 @@ class ContinualBackprop(UnitState):
 
     def remove(self) -> None:
         """Stop watching and replacing; the module and the optimizer are as if it had never been there."""
-        release(self)
-        self.wholeness.remove()
+        self.integrity.remove()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         for layer in self.layers:
             layer.stop_listening()
+
+    # Copies and files -------------------------------------------------------------------------------------------------
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return the state as ``nn.Module`` does; the units' buffers stand in it by their own names."""
+        state = super().state_dict(*args, **kwargs)
+        prefix = kwargs.get("prefix", args[1] if len(args) > 1 else "")
+        for key in [key for key in state if key.startswith(f"{prefix}units.")]:
+            state[prefix + key.removeprefix(f"{prefix}units.")] = state.pop(key)
+        return state
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        for name in self.units.state_dict():
+            if prefix + name in state_dict:
+                state_dict[f"{prefix}units.{name}"] = state_dict.pop(prefix + name)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
         # An optimizer's hooks are neither copied nor pickled with it; whether there were any is what a copy must know.
@@ -153,125 +313,8 @@ class ContinualBackprop(UnitState):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if self._handles:
-            hold(self, [layer.record for layer in self.layers])
-            mend_copy(self._optimizer)
-            self._hook_optimizer()
-            for layer in self.layers:
-                layer.wake()
+            self._watch()
 
-    @torch.no_grad()
-    def _before_optimizer_step(
-        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Refuse a gradient that isn't finite before it reaches the weights; measure it if asked to.
 
-        :return: what torch is to call ``step`` with instead, where the step isn't to be the optimizer's own
-        """
-        self.wholeness.check()
-        self._has_closure = bool(kwargs) or len(args) > 1
-        if step_was_skipped(optimizer):
-            return None
-        by_age = self.optimizer_state.stand_in(self._has_closure) if self.reset_optimizer_state else None
-        if by_age is None:
-            self._gradients.check()
-            if self.reset_optimizer_state:
-                self.optimizer_state.before_step()
-        if self._needs_gradient:
-            self._measure_effects(getattr(optimizer, "grad_scale", None))
-        return None if by_age is None else by_age.in_its_stead(self._gradients.check)
-
-    def _measure_effects(self, scale: Tensor | None) -> None:
-        for layer in self.layers:
-            layer.measure_effect(scale)
-
-    @torch.no_grad()
-    def _after_optimizer_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Generate and test: watch, rank, choose in all layers, then replace."""
-        for layer in self._at_work:
-            layer.rest()
-        self._at_work = []
-        if step_was_skipped(optimizer):
-            for layer in self.layers:
-                layer.forget()
-            return
-        self.follow(self.layers[0].weights)
-        if self.reset_optimizer_state:
-            self.optimizer_state.correct()
-        if self._needs_gradient and self._has_closure:  # it made the gradient after the first hook
-            self._measure_effects(None)
-        self._replace(self._count_due(*self._watch_and_judge()))
-        self._steps += 1
-        if self._steps == STEPS_BEFORE_WARNING:
-            self._warn_of_unseen_layers()
-
-    def _replace(self, due: Sequence[tuple[WatchedLayer, int]]) -> None:
-        """Choose in all layers before any is changed; outgoing weights come last, so that they end at zero."""
-        self._at_work = [layer for layer, _ in due]
-        for layer, count in due:
-            layer.choose(count)
-        if self.bias_transfer:
-            for layer, _ in due:
-                layer.transfer_to_biases()
-        for layer, _ in due:
-            layer.redraw_incoming()
-        for layer, _ in due:
-            layer.silence_outgoing()
-
-    def _watch_and_judge(self) -> tuple[list[WatchedLayer], list[int]]:
-        """Age the units, update their running averages, count the mature ones.
-
-        :return: the layers that were seen in training passes since the last step, and how many units of each of all
-            layers are mature
-        """
-        layers = [layer for layer in self.layers if layer.is_ready()]
-        activations = [layer.observe() for layer in layers]
-        if self._compiled.is_possible(layers):
-            return layers, self._compiled.update_averages(activations)
-        if self.ranks.several:
-            layers, activations = self._average(layers, activations)
-        if not layers:
-            return layers, []
-        is_whole = len(layers) == len(self.layers)
-        for age in [self.age] if is_whole else [layer.age for layer in layers]:
-            age.add_(1)
-        layers = self._update_averages(layers, activations)
-        return layers, self.count_mature(aged=is_whole)
-
-    def _update_averages(self, layers: list[WatchedLayer], activations: Sequence[Tensor]) -> list[WatchedLayer]:
-        """Update the running averages of activation, then of utility (which may use the former).
-
-        :return: the layers that were seen, on any rank
-        """
-        self._lerp(self.average_activation, layers, activations)
-        utilities = [layer.instantaneous_utility() for layer in layers]
-        for layer in layers:
-            layer.let_go()
-        if self.ranks.several:
-            layers, utilities = self._average(layers, utilities)
-        self._lerp(self.average_utility, layers, utilities)
-        if not math.isfinite(torch.dot(self.average_activation, self.average_utility).item()):
-            for layer in layers:
-                layer.check_finite()
-        return layers
-
-    def _count_due(self, layers: Sequence[WatchedLayer], mature: Sequence[int]) -> list[tuple[WatchedLayer, int]]:
-        """Accumulate the layers' shares of replacements and take the whole numbers out."""
-        accumulator = self.accumulator.numpy()
-        due = []
-        for layer in layers:
-            total = accumulator[layer.number] + self.replacement_rate * mature[layer.number]
-            count = int(total)
-            accumulator[layer.number] = total - count
-            if count:
-                due.append((layer, count))
-        return due
-
-    def _warn_of_unseen_layers(self) -> None:
-        """Nothing is to be watched in vain without a word."""
-        for layer in self.layers:
-            if not layer.age.any() and not layer.total_replaced:
-                warnings.warn(
-                    f"{layer.name}: in {self._steps} optimizer steps no training pass (module.train(), gradients on) "
-                    "went through it while it and its readers were trainable, so none of its units is replaced",
-                    stacklevel=2,
-                )
+def _numbers(layers: Sequence[WatchedLayer]) -> list[int]:
+    return [layer.number for layer in layers]

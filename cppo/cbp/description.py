@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from torch import nn
 
+from cppo.cbp.watched_layer import WatchedLayer
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer
 from cppo.layers.traced_units import LeftOut
-
-if TYPE_CHECKING:
-    from cppo.cbp.watched_layer import WatchedLayer
 
 HEADINGS = ("layer", "units", "read by", "replaced", "")
 
@@ -28,25 +25,25 @@ class Description:
         self.left_out = dict(left_out)
 
     @classmethod
-    def of(cls, module: nn.Module, records: Sequence[HiddenLayer], left_out: Sequence[LeftOut]) -> Description:
+    def of(cls, module: nn.Module, hidden_layers: Sequence[HiddenLayer], left_out: Sequence[LeftOut]) -> Description:
         """Describe a module by the names its parts have.
 
         :param module: the module
-        :param records: its watched layers
+        :param hidden_layers: its watched layers
         :param left_out: layers that are not watched; of others it says that nobody named them
         """
-        known = {record.incoming for record in records} | {each.module for each in left_out}
+        known = {layer.incoming for layer in hidden_layers} | {each.module for each in left_out}
         unnamed = {
             name or type(part).__name__: "not among the layers named"
             for name, part in module.named_modules()
             if isinstance(part, LAYERS_WITH_UNITS) and part not in known
         }
-        return cls(names_of_readers(module, records), {each.name: each.reason for each in left_out} | unnamed)
+        return cls(names_of_readers(module, hidden_layers), {each.name: each.reason for each in left_out} | unnamed)
 
     def table(self, layers: Sequence[WatchedLayer] = ()) -> str:
         """One line a layer: those watched as they are now, then those left out."""
         rows = [
-            (layer.name, str(layer.record.n_units), readers, str(layer.total_replaced), _state(layer))
+            (layer.name, str(layer.hidden_layer.n_units), readers, str(layer.total_replaced), _state(layer))
             for layer, readers in zip(layers, self.readers, strict=True)
         ]
         rows += [(name, "", "", "", f"left out: {reason}") for name, reason in self.left_out.items()]
@@ -57,10 +54,10 @@ class Description:
         return "\n".join(line.rstrip() for line in lines)
 
 
-def names_of_readers(module: nn.Module, records: Sequence[HiddenLayer]) -> list[str]:
+def names_of_readers(module: nn.Module, hidden_layers: Sequence[HiddenLayer]) -> list[str]:
     """How the readers of some layers are called in a module."""
     names = {part: name or type(part).__name__ for name, part in module.named_modules()}
-    return [", ".join(names.get(reader, str(reader)) for reader in record.outgoing) for record in records]
+    return [", ".join(names.get(reader, str(reader)) for reader in layer.outgoing) for layer in hidden_layers]
 
 
 def _state(layer: WatchedLayer) -> str:

@@ -1,13 +1,16 @@
-"""Sees the features of training passes: a forward pre-hook on a module that reads hidden units."""
+"""Sees the features of training passes, by a forward pre-hook on each module that reads hidden units."""
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 from collections import deque
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cppo.layers.hidden_layer import HiddenLayer, UnitModule, mean_over_rows, unit_features
 
@@ -31,32 +34,44 @@ class Pass(NamedTuple):
     features: Tensor | None
 
 
-class ReaderHook:
-    """Keeps what a reader is given in training passes, those with gradients in training mode.
+class Watcher(Protocol):
+    """One who replaces or changes the units of hidden layers after the steps of an optimizer."""
+
+    @property
+    def watched_modules(self) -> set[nn.Module]:
+        """Every module that has weights of those units."""
+
+
+class FeatureHook:
+    """Keeps what an outgoing layer is given in training passes, those with gradients in training mode.
 
     The means are taken at once, while the features are still in the processor's cache; the features themselves are
     kept until the optimizer's step only if asked for.
 
     A forward hook is copied and pickled with its module. It holds no reference to the layer that looks at it, so that
-    nothing else goes along, and its copy sleeps until a copy of the ``ContinualBackprop`` wakes it: a copy of the
-    module alone is a plain module.
+    nothing else goes along, and its copy sleeps until a copy of the watcher wakes it: a copy of the module alone is a
+    plain module.
 
     Under ``torch.compile`` it becomes part of the compiled graph, once for each number of passes seen since the last
     step. Beyond torch's limit of recompilations (8) a module runs uncompiled, of which torch warns.
 
-    :param reader: the module to listen to
-    :param record: the layer whose units it reads, with this reader alone
+    :param hidden_layer: the layer whose units are read, with one outgoing layer alone
     :param keeps_features: whether the features are needed later
     """
 
-    def __init__(self, reader: UnitModule, record: HiddenLayer, keeps_features: bool) -> None:
+    def __init__(self, hidden_layer: HiddenLayer, keeps_features: bool) -> None:
         self.passes: deque[Pass] = deque(maxlen=MOST_PASSES)
-        self.awake = True
+        self.awake = False
+        self.watcher: weakref.ref[Watcher] | None = None
         self._has_warned = False
-        self._columns = (record.n_units, *record.columns[0])
-        self._is_nonnegative = record.is_nonnegative
+        self._columns = (hidden_layer.n_units, *hidden_layer.columns[0])
+        self._is_nonnegative = hidden_layer.is_nonnegative
         self._keeps_features = keeps_features
-        self.handle = reader.register_forward_pre_hook(self, with_kwargs=True)
+        self.handle = hidden_layer.outgoing[0].register_forward_pre_hook(self, with_kwargs=True)
+
+    def wake(self, watcher: Watcher) -> None:
+        """Listen, for one who watches."""
+        self.awake, self.watcher = True, weakref.ref(watcher)
 
     def __call__(self, reader: UnitModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Called by torch before the reader runs, with what it was called with."""
@@ -104,4 +119,37 @@ class ReaderHook:
 
     def __getstate__(self) -> dict[str, Any]:
         # The handle goes along because restoring it keeps torch from giving its number to another hook.
-        return self.__dict__ | {"passes": deque(maxlen=MOST_PASSES), "awake": False}
+        return self.__dict__ | {"passes": deque(maxlen=MOST_PASSES), "awake": False, "watcher": None}
+
+
+def watch_exclusively(watcher: Watcher, optimizer: torch.optim.Optimizer, layers: Sequence[HiddenLayer]) -> None:
+    """Make sure that nobody else watches any of some layers, and rid them of hooks that nobody listens to any more.
+
+    Whoever watches is known by the hooks that it has on these layers and on the optimizer.
+
+    :raises ValueError: if another one watches a module of theirs, and so would replace or correct the same weights
+    """
+    modules = {module: layer.name for layer in layers for module in layer.modules()}
+    if any(_others(watcher, optimizer, modules)):
+        gc.collect()  # one that was dropped together with its optimizer doesn't count; they refer to each other
+    for other in _others(watcher, optimizer, modules):
+        for module in modules.keys() & other.watched_modules:
+            which = "another" if type(other) is type(watcher) else "a"
+            raise ValueError(
+                f"{modules[module]}: {module} is watched by {which} {type(other).__name__}; call that one's remove() "
+                "first"
+            )
+    for hook in _feature_hooks(modules):
+        hook.remove()
+
+
+def _others(watcher: Watcher, optimizer: torch.optim.Optimizer, modules: Iterable[nn.Module]) -> list[Watcher]:
+    by_layer = [hook.watcher() for hook in _feature_hooks(modules) if hook.watcher is not None]
+    by_optimizer = [getattr(hook, "__self__", None) for hook in optimizer._optimizer_step_post_hooks.values()]
+    found = {id(each): each for each in by_layer + by_optimizer if hasattr(each, "watched_modules")}
+    return [each for each in found.values() if each is not None and each is not watcher]
+
+
+def _feature_hooks(modules: Iterable[nn.Module]) -> list[FeatureHook]:
+    hooks = [hook for module in modules for hook in module._forward_pre_hooks.values()]
+    return [hook for hook in hooks if isinstance(hook, FeatureHook)]

@@ -14,7 +14,7 @@ from cppo.layers.hidden_layer import HiddenLayer
 from cppo.layers.traced_units import NEVER_RAN, LeftOut
 
 
-class Wholeness:
+class Integrity:
     """What the watched layers of a network are made of, and where in the network each part belongs.
 
     :param network: the network
@@ -24,8 +24,8 @@ class Wholeness:
 
     def __init__(self, network: nn.Module, layers: Sequence[HiddenLayer], left_out: Sequence[LeftOut] = ()) -> None:
         self._alarms: list[Alarm] = []
-        self.beware((each.name, each.module) for each in left_out if each.reason == NEVER_RAN)
-        watched = {module: layer.name for layer in layers for module in (layer.incoming, *layer.outgoing, *layer.norms)}
+        self.warn_if_trained((each.name, each.module) for each in left_out if each.reason == NEVER_RAN)
+        watched = {module: layer.name for layer in layers for module in layer.modules()}
         paths = [(path, module) for path, module in network.named_modules() if module in watched]
         names = {module: path or type(module).__name__ for path, module in paths}
         links = {
@@ -38,7 +38,7 @@ class Wholeness:
             for name, parameter in module.named_parameters(recurse=False)
         ]
 
-    def beware(self, unknown: Iterable[tuple[str, nn.Module]]) -> None:
+    def warn_if_trained(self, unknown: Iterable[tuple[str, nn.Module]]) -> None:
         """Warn when one of some modules is trained after all, though it never ran when the network was traced."""
         trained = [
             (name, module) for name, module in unknown if any(each.requires_grad for each in module.parameters())

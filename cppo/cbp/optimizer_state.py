@@ -2,34 +2,31 @@
 
 Setting the state of a replaced weight to that of a new parameter is easy. Its step count is not: torch keeps one a
 parameter, so Adam would no longer correct the bias of the weight's young moments and its first updates would be wrong
-by a factor of 3 (betas .9, .999). So a compiled loop takes Adam's step in its stead, with each weight's own step count
-(``adam_by_age.py``); where that can't be, and for other optimizers, the young weights' update is corrected after each
-step to the one their own step count gives.
+by a factor of 3 (betas .9, .999). There are three ways to take Adam's step here: torch's own, as long as no unit was
+replaced; a compiled loop that knows each weight's age (``adam_by_age.py``); and, where that can't run, torch's own with
+the young weights' updates corrected afterwards.
 
-That makes the next updates of a replaced weight those of a new optimizer for SGD, Adam, AdamW, NAdam, RMSprop,
+So the next updates of a replaced weight are those of a new optimizer for SGD without dampening, Adam, AdamW, RMSprop,
 Adadelta, Adagrad without ``lr_decay``, Rprop (their subclasses included) and stable-baselines3's ``RMSpropTFLike``,
-with every option and implementation. Any other optimizer is named by a warning at its first step: the state tensors of
-a parameter's shape are set to zero for the replaced weights, and its step count goes on.
+with every option and implementation. Any other optimizer is named by a warning at its first step: state tensors of a
+parameter's shape are set to zero for the replaced weights, and its step count goes on.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 import warnings
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cppo import compiled
-from cppo.cbp.adam_by_age import AdamByAge
-from cppo.cbp.optimizer_families import Group, StepTaken, find_family, initial_value, what_stays_old
-from cppo.cbp.young_weights import Cohort, YoungWeights, flat
-from cppo.fast.fused_steps import FusedSteps
+from cppo.cbp.adam_by_age import AdamByAge, Group, steps_to_forget
+from cppo.cbp.births import BirthMap
 from cppo.layers.hidden_layer import UnitWeights
+
+State = dict[str, Any]
+"""What an optimizer keeps of one parameter."""
 
 
 def step_was_skipped(optimizer: torch.optim.Optimizer) -> bool:
@@ -41,31 +38,10 @@ def step_was_skipped(optimizer: torch.optim.Optimizer) -> bool:
     return found_inf is not None and bool(found_inf)
 
 
-MULTIPLE = 64
-"""Tables have lengths divisible by it: torch computes the elements beyond the last whole vector in another way, and a
-coefficient must not depend on how long the table has grown, or a resumed training would not equal one that wasn't."""
-
-
-def last_grown(now: int, steps_until_grown: float) -> int:
-    """Birth of the latest weights that are no longer young, in step counts of their parameter.
-
-    Looking for young weights costs time, so some stay with them a quarter longer than need be. Which ones is a function
-    of the step count alone, so that a state that is loaded goes on as if it had never been saved.
-
-    :param now: the parameter's step count
-    :param steps_until_grown: steps after which a weight's own count no longer matters
-    """
-    if now <= steps_until_grown:
-        return 0
-    quarter = max(1, int(steps_until_grown / 4))
-    return (now - math.ceil(steps_until_grown)) // quarter * quarter
-
-
 class FreshOptimizerState(nn.Module):
     """Gives the weights of replaced units the optimizer state of new parameters, and keeps it that way.
 
-    Its buffer holds, for each part and unit, the parameter's step count at which the unit was last replaced. Apart from
-    that it keeps an index and a birth for each young weight: at most as much as two tensors of the parameter's size.
+    Its buffer holds, for each part and unit, the parameter's step count at which the unit was last replaced.
 
     :param optimizer: the optimizer whose state is meant
     :param parts: every set of weights that belongs to the units of a layer
@@ -75,246 +51,180 @@ class FreshOptimizerState(nn.Module):
         super().__init__()
         self.replaced_at: Tensor
         self.optimizer = optimizer
-        self.parts = list(parts)
-        ends = torch.tensor([0] + [part.n_units for part in self.parts]).cumsum(0).tolist()
-        self.spans = [slice(start, end) for start, end in itertools.pairwise(ends)]
-        self._parameters_of_units = list({part.parameter: None for part in self.parts})
-        device = self._parameters_of_units[0].device if self.parts else None
-        self.register_buffer("replaced_at", torch.zeros(ends[-1], dtype=torch.int64, device=device))
-        self._family = find_family(optimizer)
-        self._fused_steps = FusedSteps(optimizer)
-        self._by_age = AdamByAge(self)
-        self._steps_by_age = False
-        self._warning = what_stays_old(optimizer)
-        self._young: dict[nn.Parameter, YoungWeights] = {}
-        self._looked_at: list[YoungWeights] = []
-        self._cohorts: list[Cohort] = []
-        self._tables: dict[tuple[object, ...], tuple[Tensor, ...]] = {}
-        self._stepped: list[bool] | None = None
+        self.birth_map = BirthMap(parts)
+        device = parts[0].parameter.device if parts else None
+        self.register_buffer("replaced_at", torch.zeros(self.birth_map.n_units, dtype=torch.int64, device=device))
+        self._is_adam = isinstance(optimizer, torch.optim.Adam)
+        self._by_age = AdamByAge(optimizer, self.birth_map)
+        self._redirected = False
         self._has_replaced: bool | None = None
-        self._grown: list[float] = []
-        self._before: dict[nn.Parameter, Tensor] = {}
-        self._handle: torch.utils.hooks.RemovableHandle | None = None
-        self._keep_weights_before_steps()
+        self._births: dict[Tensor, tuple[Tensor, Tensor, int]] = {}
+        self._warning = what_stays_old(optimizer)
 
     @torch.no_grad()
-    def restart(self, part: int, units: Tensor) -> None:
+    def restart(self, part: UnitWeights, units: Tensor) -> None:
         """Make the state of some units' weights that of a new parameter.
 
-        :param part: which of ``parts``
+        :param part: the weights
         :param units: indices of the replaced units
         """
-        weights = self.parts[part]
-        state = self.optimizer.state.get(weights.parameter)
+        state = self.optimizer.state.get(part.parameter)
         if not state:
             return
-        group = self.optimizer.param_groups[self._group_numbers()[weights.parameter]]
         for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == weights.parameter.shape:
-                start = initial_value(self.optimizer, group, name)
-                weights.view(value).index_fill_(weights.axis, units, start)
-        if self._family is not None and self._family.steps_until_grown(group):
-            self.replaced_at[self.spans[part]][units] = self._family.clock(state)
-            self._young.pop(weights.parameter, None)
-            self._stepped = self._has_replaced = None
-            self._by_age.forget_births()
+            if isinstance(value, Tensor) and value.shape == part.parameter.shape:
+                start = self._initial_value(part.parameter, name)
+                part.view(value).index_fill_(part.axis, units, start)
+        if self._is_adam:
+            self.replaced_at[self.birth_map.spans[part]][units] = int(state["step"])
+            self._forget_births()
 
-    def stand_in(self, has_closure: bool) -> AdamByAge | None:
-        """What is to take the next step in the optimizer's stead, if anything is and can; ask before each step.
+    def fast_step(self, has_closure: bool) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Say what a step pre-hook has to return so that the compiled loop takes the step; None where it can't.
 
         :param has_closure: whether the optimizer is going to compute the gradient anew
         """
-        if self._has_replaced is None:
-            self._has_replaced = bool(self.replaced_at.any())
-        self._steps_by_age = self._has_replaced and not has_closure and self._by_age.is_possible()
-        return self._by_age if self._steps_by_age else None
-
-    def let_optimizer_step(self, refuse: Callable[[], None]) -> None:
-        """Have the optimizer take its step after all, and correct it afterwards.
-
-        :param refuse: raises if a gradient isn't finite
-        """
-        refuse()
-        self._steps_by_age = False
-        self.before_step()
-        type(self.optimizer).step.__wrapped__(self.optimizer)  # type: ignore[attr-defined] # its hooks have run
-
-    def before_step(self) -> None:
-        """Make up for the time that corrections cost, once a unit has been replaced; call it if nothing stands in."""
-        if self._has_replaced:
-            self._fused_steps.begin()
+        self._redirected = False
+        if not self._is_adam or has_closure or not self._has_young():
+            return None
+        if not self._by_age.is_current():
+            self._forget_births_to_come()  # the states may be those of a younger training
+            if not self._by_age.look_up():
+                return None
+        self._redirected = True
+        return self._by_age.redirect_step(self.replaced_at)
 
     @torch.no_grad()
     def correct(self) -> None:
         """Correct the update that the optimizer just gave the young weights; call it once after every step."""
-        self._fused_steps.end()
         if self._warning is not None:
             warnings.warn(self._warning, stacklevel=2)
             self._warning = None
-        if self._family is None or self._steps_by_age or step_was_skipped(self.optimizer):
+        taken_by_age = self._redirected and self._by_age.took_step
+        self._redirected = False
+        if taken_by_age or not self._is_adam or step_was_skipped(self.optimizer) or not self._has_young():
             return
-        self._find_young()
-        for cohort in self._cohorts:
-            self._correct(cohort)
-        self._before.clear()
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                state = self.optimizer.state.get(parameter, {})
+                if parameter in self.birth_map.parameters and parameter.grad is not None and "exp_avg" in state:
+                    self._correct(parameter, group, state)
 
-    def _correct(self, cohort: Cohort) -> None:
-        """Correct a cohort as one vector: with few young weights a parameter, calls cost more than arithmetic."""
-        assert self._family is not None
-        group, state = self.optimizer.param_groups[cohort.group], cohort.members[0].state
-        assert state is not None
-        now = self._family.clock(state)
-        table = self._coefficients(group, now - cohort.oldest, cohort.precision, cohort.births.device)
-        given = self._family.given(group, state)
-        if self._family.loop is not None and cohort.arrays is not None:
-            columns = [column.numpy() for column in table]
-            for arrays in cohort.arrays:
-                self._family.loop(*arrays, now, given, *columns, float(group["lr"]))
+    def _has_young(self) -> bool:
+        """Whether any unit was ever replaced."""
+        if self._has_replaced is None:
+            self._has_replaced = bool(self.replaced_at.any())
+        return self._has_replaced
+
+    def _correct(self, parameter: nn.Parameter, group: Group, state: State) -> None:
+        """Take back the step of the parameter's age from its young weights, and give them that of their own.
+
+        With c the corrections after a number of steps, Adam's step is -lr * m / (c1 * (sqrt(v) / c2 + eps)). They grow
+        with age, so a weight's are the smaller ones of its row's and its column's.
+        """
+        now = int(state["step"])
+        rows, columns, last = self._births_of(parameter)
+        if last >= now:  # the state is that of a younger training
+            self._forget_births_to_come(before_step=False)
+            rows, columns, last = self._births_of(parameter)
+        if not last or now - last > steps_to_forget(group):
             return
-        moments = [cohort.gather(name) for name in self._family.moments(group)]
-        own_steps = now - cohort.births
-        weights = (lambda: cohort.pick(self._before.get)) if self._before else (lambda: cohort.gather(""))
-        own = tuple(column.index_select(0, own_steps) for column in table)
-        step = StepTaken(
-            group,
-            state,
-            given,
-            own,
-            moments,
-            lambda: cohort.pick(lambda parameter: parameter.grad),
-            weights,
-        )
-        missing, of_moment = self._family.missing(step)
-        cohort.add("", missing.mul_(float(group["lr"])))
-        if of_moment is not None:
-            self._correct_moments(cohort, self._family.moments(group)[0], of_moment)
+        precision = torch.promote_types(parameter.dtype, torch.float32)
+        mean, square = state["exp_avg"], state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
+        root, eps = square.to(precision).sqrt(), float(group["eps"])
+        update = torch.zeros_like(root)
+        for sign, ages in ((1, None), (-1, (now - rows, now - columns))):
+            first, second = (
+                _correction(float(beta), now, ages, births=(rows, columns), like=root) for beta in group["betas"]
+            )
+            update.addcdiv_(mean.to(precision), first * (root / second.sqrt() + eps), value=sign)
+        parameter.add_(update.mul_(group["lr"]).to(parameter.dtype))
 
-    def _correct_moments(self, cohort: Cohort, name: str, missing: Tensor) -> None:
-        """Correct a first moment that started wrong; from now on it goes right by itself."""
-        cohort.add(name, missing)
-        for young in cohort.members:
-            self._young.pop(young.parameter)
-            for _, replaced_at in self._births_of_units(young.parameter):
-                replaced_at.zero_()
-        self._stepped = None
+    def _births_of(self, parameter: nn.Parameter) -> tuple[Tensor, Tensor, int]:
+        """Look up when rows and columns of a parameter were made new, and the last time; kept until a replacement."""
+        known = self._births.get(parameter)
+        if known is None or known[0].device != parameter.device:
+            rows, columns = self.birth_map.births(parameter, self.replaced_at)
+            known = self._births[parameter] = rows, columns, int(max(rows.max(), columns.max()))
+        return known
 
-    def _coefficients(
-        self, group: Group, most_steps: int, precision: torch.dtype, device: torch.device
-    ) -> tuple[Tensor, ...]:
-        """Tabulate the optimizer's coefficients by number of steps; kept until a hyperparameter changes."""
-        assert self._family is not None
-        key = (self._family.hyperparameters(group), precision, device)
-        table = self._tables.get(key)
-        if table is None or (table and len(table[0]) <= most_steps):
-            if len(self._tables) > len(self.optimizer.param_groups):
-                self._tables.clear()
-            length = MULTIPLE * (2 * most_steps // MULTIPLE + 1)
-            steps = torch.arange(length, dtype=torch.float64, device=device)
-            table = tuple(column.to(precision) for column in self._family.coefficients(group, steps))
-            self._tables[key] = table
-        return table
+    def _forget_births_to_come(self, before_step: bool = True) -> None:
+        """Strike births that lie ahead of a parameter's step count: in its optimizer's state they never happened."""
+        for parameter in self.birth_map.parameters:
+            now = int(self.optimizer.state.get(parameter, {}).get("step", 0))
+            for span in self.birth_map.spans_of(parameter):
+                born = self.replaced_at[span]
+                born[born >= now + before_step] = 0
+        self._forget_births()
 
-    def _find_young(self) -> None:
-        """Look for the weights whose own step count still matters, where something has changed since the last step."""
-        assert self._family is not None
-        grown = [self._family.steps_until_grown(group) for group in self.optimizer.param_groups]
-        if grown != self._grown or any(map(self._is_outgrown, self._cohorts)):
-            self._forget_young()
-        stepped = [parameter.grad is not None for parameter in self._parameters_of_units]
-        entry = self.optimizer.state.get
-        if stepped != self._stepped or not all(young.is_current(entry(young.parameter)) for young in self._looked_at):
-            self._find_cohorts(list(itertools.compress(self._parameters_of_units, stepped)))
-            self._grown, self._stepped = grown, stepped
+    def _forget_births(self) -> None:
+        self._births, self._has_replaced = {}, None
+        self._by_age.forget_births()
 
-    def _is_outgrown(self, cohort: Cohort) -> bool:
-        """Whether it is time to look which weights of a cohort are still young."""
-        assert self._family is not None and cohort.members[0].state is not None
-        return cohort.oldest <= last_grown(self._family.clock(cohort.members[0].state), self._grown[cohort.group])
-
-    def _find_cohorts(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Look for young weights in the parameters that took the last step, and sort them by what corrects them."""
-        assert self._family is not None
-        together: dict[tuple[int, int, torch.dtype, torch.device], list[YoungWeights]] = {}
-        self._looked_at, numbers = [], self._group_numbers()
-        for parameter in parameters:
-            state = self.optimizer.state.get(parameter)
-            young = self._young.get(parameter)
-            if young is None or not young.is_current(state):
-                group = self.optimizer.param_groups[numbers[parameter]]
-                young = self._young[parameter] = self._find_young_of(parameter, state, group)
-            self._looked_at.append(young)
-            if state and len(young.index):
-                key = (numbers[parameter], self._family.clock(state), parameter.dtype, parameter.device)
-                together.setdefault(key, []).append(young)
-        self._cohorts = [Cohort(key[0], members) for key, members in together.items()]
-
-    def _find_young_of(self, parameter: nn.Parameter, state: dict[str, Any] | None, group: Group) -> YoungWeights:
-        """Look for the young weights of one parameter."""
-        assert self._family is not None
-        births = torch.zeros(parameter.shape, dtype=torch.int32, device=parameter.device)
-        names = self._family.moments(group)
-        if state is None or not set(names) <= state.keys():
-            nothing = births.flatten()[:0]
-            return YoungWeights(parameter, state, {}, nothing, nothing)
-        now = self._family.clock(state)
-        oldest = last_grown(now, self._family.steps_until_grown(group))
-        for part, replaced_at in self._births_of_units(parameter):
-            if self._family.counts_steps:
-                replaced_at[replaced_at >= now] = 0  # the state is a younger one, in which this never happened
-            view = part.view(births)
-            units = [-1 if axis == part.axis else 1 for axis in range(view.ndim)]
-            young = torch.where(replaced_at > oldest, replaced_at, 0).to(births)
-            torch.maximum(view, young.reshape(units), out=view)
-        births = births.flatten()
-        if compiled.can_take(parameter.detach()):
-            index, births = map(torch.from_numpy, compiled.find_positive(births.numpy()))
-        else:
-            index = births.nonzero().squeeze(1)
-            births = births.index_select(0, index)
-        if 3 * len(index) > 2 * parameter.numel():
-            index = index.int()  # two tensors' memory is the limit for index and births
-        tensors = {"": flat(parameter.detach()), **{name: flat(state[name]) for name in names}}
-        return YoungWeights(parameter, state, tensors, index, births)
-
-    def _births_of_units(self, parameter: nn.Parameter) -> list[tuple[UnitWeights, Tensor]]:
-        """Take the parameter's parts and views of when their units were last replaced."""
-        parts = zip(self.parts, self.spans, strict=True)
-        return [(part, self.replaced_at[span]) for part, span in parts if part.parameter is parameter]
-
-    def _group_numbers(self) -> dict[Tensor, int]:
-        """Tell in which group of the optimizer each parameter is."""
-        groups = enumerate(self.optimizer.param_groups)
-        return {parameter: number for number, group in groups for parameter in group["params"]}
-
-    def _forget_young(self) -> None:
-        self._young, self._looked_at, self._cohorts, self._stepped, self._has_replaced = {}, [], [], None, None
-        self._by_age.forget()
+    def _initial_value(self, parameter: nn.Parameter, name: str) -> float:
+        """What an entry of a new parameter's state starts from."""
+        if name == "sum" and isinstance(self.optimizer, torch.optim.Adagrad):
+            return float(self.optimizer.defaults["initial_accumulator_value"])
+        if name == "step_size" and isinstance(self.optimizer, torch.optim.Rprop):
+            groups = self.optimizer.param_groups
+            return float(next(group["lr"] for group in groups if any(each is parameter for each in group["params"])))
+        return 1.0 if name == "square_avg" and _is_tf_like(self.optimizer) else 0.0
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._forget_young()
+        self._forget_births()
+        self._by_age.forget()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles look for the young weights themselves: those found here lie in the original."""
-        self._forget_young()
-        return {**self.__dict__, "_before": {}, "_handle": None}
+        """Copies and pickles look births up themselves: the keys found here are the original's parameters."""
+        return {**self.__dict__, "_births": {}}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """The copy of an optimizer has no hooks."""
-        super().__setstate__(state)
-        self._keep_weights_before_steps()
 
-    def remove(self) -> None:
-        """Take back the hook into the optimizer, if there is one."""
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+def _correction(
+    beta: float, now: int, ages: tuple[Tensor, Tensor] | None, births: tuple[Tensor, Tensor], like: Tensor
+) -> Tensor:
+    """Adam's bias correction 1 - beta^age: of a parameter's age, or of each weight's own, as it broadcasts to it."""
+    of_parameter = 1 - torch.tensor(beta, dtype=torch.float64, device=like.device) ** now
+    if ages is None:
+        return of_parameter.to(like.dtype)
+    rows, columns = (
+        torch.where(born > 0, 1 - beta ** age.double(), of_parameter).to(like.dtype)
+        for born, age in zip(births, ages, strict=True)
+    )
+    if like.ndim < 2:
+        return rows.reshape(like.shape)
+    return torch.minimum(rows[:, None], columns[None, :]).reshape(*like.shape[:2], *[1] * (like.ndim - 2))
 
-    def _keep_weights_before_steps(self) -> None:
-        """Hook into the optimizer where its update can't be told from the weights it leaves; owners may forget us."""
-        hook = weakref.WeakMethod(self._keep_weights)
-        if self._family is not None and any(map(self._family.weights_before, self.optimizer.param_groups)):
-            self._handle = self.optimizer.register_step_pre_hook(lambda *_: (keep := hook()) and keep())
 
-    def _keep_weights(self) -> None:
-        self._before = {parameter: parameter.detach().clone() for parameter in self._parameters_of_units}
+def what_stays_old(optimizer: torch.optim.Optimizer) -> str | None:
+    """Say what of a weight's state can't be made that of a new parameter; None if all of it can."""
+    kind = type(optimizer).__name__
+    if isinstance(optimizer, torch.optim.LBFGS):
+        return f"{kind} keeps one history for all weights together: it goes on when units are replaced"
+    if isinstance(optimizer, torch.optim.Adagrad) and any(group["lr_decay"] for group in optimizer.param_groups):
+        kind += " with lr_decay"
+    elif isinstance(optimizer, torch.optim.SGD) and any(
+        group["momentum"] and group["dampening"] for group in optimizer.param_groups
+    ):
+        kind += " with dampening"
+    elif isinstance(optimizer, KNOWN) or _is_tf_like(optimizer):
+        return None
+    return (
+        f"{kind} is not an optimizer whose state can be made new for single weights: for the weights of replaced units "
+        "its state tensors of the parameter's shape are set to zero, and its step count goes on"
+    )
+
+
+KNOWN = (
+    torch.optim.SGD,
+    torch.optim.Adam,
+    torch.optim.RMSprop,
+    torch.optim.Adadelta,
+    torch.optim.Adagrad,
+    torch.optim.Rprop,
+)
+
+
+def _is_tf_like(optimizer: torch.optim.Optimizer) -> bool:
+    """Stable-baselines3's RMSprop in the manner of TensorFlow, known by name: this module knows nothing of RL."""
+    return any(kind.__name__ == "RMSpropTFLike" for kind in type(optimizer).__mro__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,18 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from cppo.cbp.ranks import Ranks
-from cppo.layers.hidden_layer import HiddenLayer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from cppo.cbp.watched_layer import WatchedLayer
-
 
 class UnitState(nn.Module):
-    """Ages and running averages of the units of some layers, one layer after another in each buffer.
+    """Keeps ages, running averages and shares of replacements, one layer after another in each buffer.
 
     So a step costs few calls. The random generator of new units is part of the state.
+
+    :param sizes: number of units of each layer
+    :param weights: of the first layer: the state lies on their device
+    :param decay_rate: eta, of the running averages
+    :param seed: of the generator
     """
 
     age: Tensor
@@ -32,25 +35,104 @@ class UnitState(nn.Module):
     accumulator: Tensor
     n_replaced: Tensor
 
-    layers: list[WatchedLayer]
-    decay_rate: float
-    maturity_threshold: int
-
-    def _register_state(self, records: Sequence[HiddenLayer], seed: int) -> None:
+    def __init__(self, sizes: Sequence[int], weights: Tensor, decay_rate: float, seed: int) -> None:
+        super().__init__()
+        self.decay_rate = decay_rate
         self.ranks = Ranks()
-        self._mature = [0] * len(records)
-        self._next_count = self._version_counted = self._threshold_counted = 0
         self.generator = torch.Generator().manual_seed(self.ranks.share_seed(seed))
-        self.n_units = sum(record.n_units for record in records)
-        self._sizes = torch.tensor([record.n_units for record in records])
-        weights = records[0].incoming.weight
+        self.sizes = torch.tensor(sizes)
+        self.spans = [slice(start, end) for start, end in pairwise([0, *accumulate(sizes)])]
         self._dtype_of_weights = weights.dtype
-        device, dtype = weights.device, _format_of_averages(weights)
-        self.register_buffer("age", torch.zeros(self.n_units, dtype=torch.int64, device=device))
-        self.register_buffer("average_utility", torch.zeros(self.n_units, dtype=dtype, device=device))
-        self.register_buffer("average_activation", torch.zeros(self.n_units, dtype=dtype, device=device))
-        self.register_buffer("accumulator", torch.zeros(len(records), dtype=torch.float64))
-        self.register_buffer("n_replaced", torch.zeros(len(records), dtype=torch.int64, device=device))
+        n_units, device, dtype = sum(sizes), weights.device, _format_of_averages(weights)
+        self.register_buffer("age", torch.zeros(n_units, dtype=torch.int64, device=device))
+        self.register_buffer("average_utility", torch.zeros(n_units, dtype=dtype, device=device))
+        self.register_buffer("average_activation", torch.zeros(n_units, dtype=dtype, device=device))
+        self.register_buffer("accumulator", torch.zeros(len(sizes), dtype=torch.float64))
+        self.register_buffer("n_replaced", torch.zeros(len(sizes), dtype=torch.int64, device=device))
+
+    # What a layer's units are like --------------------------------------------------------------------------------
+
+    def mean_activation(self, layer: int) -> Tensor:
+        """Bias-corrected running mean f^ of each unit's activation, shape (n_units,); 0 for a new unit."""
+        return self._corrected(self.average_activation, layer)
+
+    def utility(self, layer: int) -> Tensor:
+        """Bias-corrected running utility u^, shape (n_units,); 0 for a new unit."""
+        return self._corrected(self.average_utility, layer)
+
+    def _corrected(self, average: Tensor, layer: int) -> Tensor:
+        """Divide a running average by 1 - eta^age, the share of it that observations make up."""
+        span = self.spans[layer]
+        # as it stands the share would have few digits in single precision, or none, where eta is close to 1
+        log = math.log(max(self.decay_rate, sys.float_info.min))
+        weight = -torch.expm1(self.age[span].to(average.dtype) * log)
+        return torch.where(weight > 0, average[span] / weight, 0)
+
+    # The rules ------------------------------------------------------------------------------------------------------
+
+    def grow_older(self, layers: Sequence[int]) -> None:
+        """Age the units of some layers by one step."""
+        for age in [self.age] if self._are_all(layers) else [self.age[self.spans[layer]] for layer in layers]:
+            age.add_(1)
+
+    def move_average(self, average: Tensor, layers: Sequence[int], values: Sequence[Tensor]) -> None:
+        """Move a running average of some layers' units towards new values: average ← eta average + (1-eta) value."""
+        if self._are_all(layers):
+            average.lerp_(torch.cat(list(values)).to(average.dtype), 1 - self.decay_rate)
+            return
+        for layer, value in zip(layers, values, strict=True):
+            average[self.spans[layer]].lerp_(value.to(average.dtype), 1 - self.decay_rate)
+
+    def count_due(self, layers: Sequence[int], replacement_rate: float, maturity_threshold: int) -> list[int]:
+        """Accumulate some layers' shares of replacements, rho * number eligible; take the whole numbers out.
+
+        :return: how many units of each of these layers are to be replaced now
+        """
+        eligible = (self.age > maturity_threshold).cpu().numpy()
+        counts = np.add.reduceat(eligible, [span.start for span in self.spans], dtype=np.int64).tolist()
+        shares, due = self.accumulator.numpy(), []
+        for layer in layers:
+            share = shares[layer] + replacement_rate * counts[layer]
+            due.append(int(share))
+            shares[layer] = share - due[-1]
+        return due
+
+    def restart(self, layer: int, units: Tensor) -> None:
+        """Make some units of a layer as old and as useful as new ones, and count them as replaced."""
+        for buffer in (self.age, self.average_activation, self.average_utility):
+            buffer[self.spans[layer]].index_fill_(0, units, 0)
+        self.n_replaced[layer] += len(units)
+
+    def average_over_ranks(
+        self, layers: Sequence[int], values: Sequence[Tensor], n_samples: Sequence[int]
+    ) -> tuple[list[int], list[Tensor], list[float]]:
+        """Average layers' values over all ranks, each weighing as much as it has samples.
+
+        :return: the layers that any rank has seen, their averages, and their samples on all ranks
+        """
+        averages = torch.zeros_like(self.average_activation)
+        counts = averages.new_zeros(len(self.spans))
+        for layer, value, count in zip(layers, values, n_samples, strict=True):
+            averages[self.spans[layer]], counts[layer] = value, count
+        averages, everyone = self.ranks.average(averages, self.sizes.to(averages.device), counts)
+        seen = everyone.nonzero().flatten().tolist()
+        return seen, [averages[self.spans[layer]] for layer in seen], everyone[seen].tolist()
+
+    def is_finite(self) -> bool:
+        """Whether all running averages are finite."""
+        return math.isfinite(torch.dot(self.average_activation, self.average_utility).item())
+
+    def _are_all(self, layers: Sequence[int]) -> bool:
+        return len(layers) == len(self.spans)
+
+    # Where it lies --------------------------------------------------------------------------------------------------
+
+    def follow(self, weights: Tensor) -> None:
+        """Change the averages' number format with that of the weights."""
+        if self._dtype_of_weights != weights.dtype:
+            dtype, self._dtype_of_weights = _format_of_averages(weights), weights.dtype
+            self.average_utility = self.average_utility.to(dtype)
+            self.average_activation = self.average_activation.to(dtype)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Move or convert the state, but for the accumulator: it is worked on in double precision on the CPU."""
@@ -59,81 +141,13 @@ class UnitState(nn.Module):
         self.accumulator = accumulator
         return self
 
-    def follow(self, weights: Tensor) -> None:
-        """Move with a module that changed its device or number format."""
-        if self.age.device != weights.device:
-            self.to(weights.device)
-        if self._dtype_of_weights != weights.dtype:
-            dtype, self._dtype_of_weights = _format_of_averages(weights), weights.dtype
-            self.average_utility = self.average_utility.to(dtype)
-            self.average_activation = self.average_activation.to(dtype)
-
-    def count_mature(self, aged: bool) -> list[int]:
-        """Count the mature units of each layer.
-
-        Looking at all ages costs time, and the counts change only when the next unit gets mature; so they are kept
-        until then, or until anything but the passing of a step (a replacement, a state that is loaded) changes an age.
-
-        :param aged: whether all units have just grown older by one step
-        """
-        self._next_count -= 1
-        passed = aged and self.age._version == self._version_counted + 1
-        if not passed or self._next_count < 0 or self._threshold_counted != self.maturity_threshold:
-            ages = self.age.cpu().numpy()
-            mature = ages > self.maturity_threshold
-            starts = [layer.span.start for layer in self.layers]
-            self._mature = np.add.reduceat(mature, starts, dtype=np.int64).tolist()
-            self._next_count = int(self.maturity_threshold - ages.max(where=~mature, initial=-1))
-        self._version_counted, self._threshold_counted = self.age._version, self.maturity_threshold
-        return self._mature
-
-    def forget_count(self) -> None:
-        """Have the mature units counted anew the next time."""
-        self._version_counted = -1
-
-    @property
-    def total_replaced(self) -> int:
-        """Number of units replaced so far, over all layers."""
-        return int(self.n_replaced.sum())
-
     def get_extra_state(self) -> dict[str, Tensor]:
-        """The random generator's state, as part of ``state_dict()``."""
+        """Return the random generator's state, as part of ``state_dict()``."""
         return {"generator": self.generator.get_state()}
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """Restore the random generator, as part of ``load_state_dict()``."""
         self.generator.set_state(state["generator"].cpu())
-
-    def _lerp(self, running: Tensor, layers: Sequence[WatchedLayer], values: Sequence[Tensor]) -> None:
-        """Move the layers' running averages towards new values; as one vector where no layer is left out."""
-        if len(layers) == len(self.layers):
-            running.lerp_(torch.cat(list(values)), 1 - self.decay_rate)
-            return
-        for layer, value in zip(layers, values, strict=True):
-            running[layer.span].lerp_(value, 1 - self.decay_rate)
-
-    def _average(
-        self, layers: Sequence[WatchedLayer], values: Sequence[Tensor]
-    ) -> tuple[list[WatchedLayer], list[Tensor]]:
-        """Average the layers' values over all ranks; return the layers that any rank has seen."""
-        averages = torch.zeros_like(self.average_activation)
-        counts = averages.new_zeros(len(self.layers))
-        for layer, value in zip(layers, values, strict=True):
-            averages[layer.span] = value
-            counts[layer.number] = layer.n_samples
-        averages, everyone = self.ranks.average(averages, self._sizes.to(averages.device), counts)
-        for layer, count in zip(self.layers, everyone.tolist(), strict=True):
-            layer.n_samples_of_all = count
-        seen = [layer for layer in self.layers if layer.n_samples_of_all]
-        return seen, [averages[layer.span] for layer in seen]
-
-
-def bias_corrected(average: Tensor, age: Tensor, decay_rate: float) -> Tensor:
-    """A running average over the share of it that observations make up; 0 for a new unit."""
-    # 1 - eta^age; as it stands it would have few digits in single precision, or none, where eta is close to 1
-    log = math.log(max(decay_rate, sys.float_info.min))
-    weight = -torch.expm1(age.to(average.dtype) * log)
-    return torch.where(weight > 0, average / weight, 0)
 
 
 def _format_of_averages(weights: Tensor) -> torch.dtype:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,37 +17,6 @@ from torch import Tensor
 from cppo import compiled
 from cppo.cbp.features import Pass
 from cppo.layers.hidden_layer import HiddenLayer, mean_over_rows
-
-
-class Signals(Protocol):
-    """What is told of units one by one; each property is a tensor or an array of shape (n_units,).
-
-    A utility with the attribute ``by_unit = True`` looks at nothing else, so it can be asked once for all layers.
-    """
-
-    @property
-    def feature_gradient(self) -> Any:
-        """The mean over samples of h * dLoss/dh; zeros unless asked for."""
-
-    @property
-    def mean_activation(self) -> Any:
-        """Bias-corrected running mean f^ of each unit's activation."""
-
-    @property
-    def mean_magnitude(self) -> Any:
-        """Mean |h| of each unit over the samples."""
-
-    @property
-    def mean_deviation(self) -> Any:
-        """Mean |h - f^| of each unit over the samples."""
-
-    @property
-    def outgoing_magnitude(self) -> Any:
-        """Mean |w_out| of each unit over every weight of every reader."""
-
-    @property
-    def incoming_magnitude(self) -> Any:
-        """Mean |w_in| of each unit."""
 
 
 @dataclass
@@ -112,7 +81,7 @@ class UnitSignals:
 
 
 Utility = Callable[[Any], Tensor]
-"""A function of ``UnitSignals``; one that says ``by_unit = True``, of any ``Signals``."""
+"""A function of ``UnitSignals``."""
 
 UTILITIES: dict[str, Utility] = {}
 """Every utility that can be asked for by name."""
@@ -125,31 +94,31 @@ def register_utility(utility: Utility) -> Utility:
 
 
 @register_utility
-def contribution(signals: Signals) -> Any:
+def contribution(signals: UnitSignals) -> Tensor:
     """Mean |h| times mean |w_out| (Nature, equation 1)."""
     return signals.mean_magnitude * signals.outgoing_magnitude
 
 
 @register_utility
-def mean_corrected_contribution(signals: Signals) -> Any:
+def mean_corrected_contribution(signals: UnitSignals) -> Tensor:
     """Mean |h - f^| times mean |w_out|: what the bias could take over doesn't count (arXiv 2108.06325, section 4)."""
     return signals.mean_deviation * signals.outgoing_magnitude
 
 
 @register_utility
-def adaptable_contribution(signals: Signals) -> Any:
+def adaptable_contribution(signals: UnitSignals) -> Tensor:
     """Mean-corrected contribution over mean |w_in|: small incoming weights adapt fast (arXiv 2108.06325, section 4)."""
     return mean_corrected_contribution(signals) / signals.incoming_magnitude
 
 
 @register_utility
-def weight(signals: Signals) -> Any:
+def weight(signals: UnitSignals) -> Tensor:
     """Mean |w_out|."""
     return signals.outgoing_magnitude
 
 
 @register_utility
-def activation(signals: Signals) -> Any:
+def activation(signals: UnitSignals) -> Tensor:
     """Mean |h|."""
     return signals.mean_magnitude
 
@@ -163,28 +132,25 @@ def random(signals: UnitSignals) -> Tensor:
 
 
 @register_utility
-def gradient(signals: Signals) -> Any:
+def gradient(signals: UnitSignals) -> Tensor:
     """|mean over samples of h * dLoss/dh|: the first-order, global effect on the loss of taking the unit away.
 
     It is read from the gradient as the optimizer is given it: clipping the gradient scales it down for that step, so
     that steps of small gradients weigh more in the running average than the loss itself would have it.
     """
-    return abs(signals.feature_gradient)
+    return signals.feature_gradient.abs()
 
 
 gradient.needs_gradient = True  # type: ignore[attr-defined]
 for _by_means in (contribution, weight, activation, random, gradient):
     _by_means.needs_features = False  # type: ignore[attr-defined]
-for _by_unit in (contribution, mean_corrected_contribution, adaptable_contribution, weight, activation, gradient):
-    _by_unit.by_unit = True  # type: ignore[attr-defined]
 
 
 def find_utility(utility: str | Utility) -> Utility:
     """Look a utility up by name, or accept a function of ``UnitSignals``.
 
     A function with an attribute ``needs_gradient = True`` is given ``feature_gradient``; one with ``needs_features =
-    False`` gets no ``features``, which saves time and the memory to keep them until the optimizer's step; one with
-    ``by_unit = True`` is asked once for all layers and uses nothing but the properties of ``Signals``.
+    False`` gets no ``features``, which saves time and the memory to keep them until the optimizer's step.
 
     :raises ValueError: for a name that isn't registered; the message lists those that are
     """

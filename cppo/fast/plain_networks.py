@@ -17,7 +17,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cppo.cbp.features import ReaderHook
+from cppo.cbp.features import FeatureHook
 from cppo.fast.matmul import products_for
 
 Activate = Callable[[Tensor], Tensor]
@@ -173,4 +173,4 @@ def _chain(hidden: nn.Module, last: nn.Module) -> PlainNetwork | None:
 def _hears_features_only(module: nn.Module) -> bool:
     """Whether nothing but continual backpropagation listens to a module."""
     others = (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return not any(others) and all(isinstance(hook, ReaderHook) for hook in module._forward_pre_hooks.values())
+    return not any(others) and all(isinstance(hook, FeatureHook) for hook in module._forward_pre_hooks.values())

@@ -237,6 +237,10 @@ class HiddenLayer:
         yield from (part for part in self.norm_slices if isinstance(part.parameter, nn.Parameter))
         yield from self.outgoing_weights
 
+    def modules(self) -> Iterator[nn.Module]:
+        """Every module that has weights of the units."""
+        yield from (self.incoming, *self.outgoing, *self.norms)
+
     def features(self, reader_input: Tensor) -> Tensor:
         """Take the units' features out of what the first reader was given.
 

@@ -194,7 +194,7 @@ class PlasticityCallback(BaseCallback):
         """Ages, utilities and replacements of the layers that continual backpropagation watches."""
         layers = getattr(getattr(self.model, "continual_backprop", None), "layers", [])
         return {
-            layer.record.incoming: {
+            layer.hidden_layer.incoming: {
                 "age_median": layer.age.float().median().item(),
                 "utility_median": layer.utility.median().item(),
                 "total_replaced": layer.total_replaced,

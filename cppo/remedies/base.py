@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cppo.cbp.optimizer_families import mend_copy
 from cppo.cbp.optimizer_state import step_was_skipped
 from cppo.cbp.ranks import Ranks
 from cppo.checks import check_modules, check_seed, unwrapped
@@ -126,7 +125,6 @@ class Intervention(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if self._handles:
-            mend_copy(self._optimizer)
             self._hook_optimizer()
 
 

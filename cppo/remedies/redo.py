@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cppo.cbp.features import Pass, ReaderHook
+from cppo.cbp.features import FeatureHook, Pass
 from cppo.cbp.initializers import Initializer
 from cppo.cbp.optimizer_state import FreshOptimizerState
-from cppo.cbp.replacement import redraw_incoming, silence_outgoing
+from cppo.cbp.watched_layer import redraw_incoming, silence_outgoing
 from cppo.checks import LARGEST, check_count, check_number
 from cppo.layers.hidden_layer import HiddenLayer
 from cppo.remedies.units import UnitIntervention
@@ -58,10 +58,8 @@ class ReDo(UnitIntervention):
         self.n_replaced: Tensor
         """Units recycled so far in each layer."""
         self.register_buffer("n_replaced", torch.zeros(len(self.layers), dtype=torch.int64, device=self.device))
-        parts = [list(layer.parts()) for layer in self.layers]
-        self._first_parts = [0, *itertools.accumulate(map(len, parts))]
-        self.optimizer_state = FreshOptimizerState(optimizer, [part for each in parts for part in each])
-        self._hooks = [[ReaderHook(one.outgoing[0], one, False) for one in layer.by_reader()] for layer in self.layers]
+        self.optimizer_state = FreshOptimizerState(optimizer, [part for layer in self.layers for part in layer.parts()])
+        self._hooks = [[FeatureHook(one, False) for one in layer.by_reader()] for layer in self.layers]
         self._listen()
 
     @property
@@ -72,11 +70,6 @@ class ReDo(UnitIntervention):
     def figures(self) -> dict[str, float]:
         """How many units were recycled."""
         return {"total_replaced": self.total_replaced}
-
-    def before_step(self) -> None:
-        """Let the optimizer's state know of the step."""
-        if self.reset_optimizer_state:
-            self.optimizer_state.before_step()
 
     def after_step(self) -> None:
         """Recycle the dormant units where it is time to."""
@@ -117,20 +110,20 @@ class ReDo(UnitIntervention):
             silence_outgoing(self.layers[number], units)
             self.n_replaced[number] += len(units)
             if self.reset_optimizer_state:
-                for part in range(self._first_parts[number], self._first_parts[number + 1]):
+                for part in self.layers[number].parts():
                     self.optimizer_state.restart(part, units)
 
     def _listen(self) -> None:
         """Look at features where the next step is one of those that recycle; at other times that would cost time."""
         is_due = (self.n_steps + 1) % self.every == 0
         for hook in itertools.chain(*self._hooks):
+            hook.wake(self)
             hook.awake = is_due
             hook.passes.clear()
 
     def remove(self) -> None:
         """Stop recycling."""
         super().remove()
-        self.optimizer_state.remove()
         for hook in itertools.chain(*self._hooks):
             hook.remove()
 

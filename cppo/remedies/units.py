@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cppo.cbp.claims import claim, hold, release
+from cppo.cbp.features import watch_exclusively
 from cppo.cbp.initializers import Initializer, find_initializer
 from cppo.checks import check_modules, unwrapped
 from cppo.layers.find import find_trained_layers
@@ -39,23 +39,18 @@ class UnitIntervention(Intervention):
         check_modules(module, optimizer)
         draw = find_initializer(initializer)
         layers, left_out = find_trained_layers(unwrapped(module), optimizer, hidden_layers, example_input)
+        watch_exclusively(self, optimizer, layers)
         super().__init__(module, optimizer, seed)
         self.initializer = draw
         self.layers = layers
         self.left_out = {each.name: each.reason for each in left_out}
         """Why other layers are left out, by name."""
-        claim(self, layers)
 
     def is_trainable(self, layer: HiddenLayer) -> bool:
         """Whether none of the weights of a layer's units is frozen."""
         return all(part.parameter.requires_grad for part in layer.parts())
 
-    def remove(self) -> None:
-        """Stop acting, and leave the layers to others."""
-        super().remove()
-        release(self)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if self._handles:
-            hold(self, self.layers)
+    @property
+    def watched_modules(self) -> set[nn.Module]:
+        """Every module that has weights of the units; none once ``remove`` was called."""
+        return {module for layer in self.layers for module in layer.modules()} if self._handles else set()

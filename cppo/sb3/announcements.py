@@ -69,7 +69,7 @@ def announce_first_replacement(
 
 
 def _warn_of_haste(model: ContinualBackpropMixin) -> None:
-    smallest = min(layer.record.n_units for layer in model.continual_backprop.layers)
+    smallest = min(layer.hidden_layer.n_units for layer in model.continual_backprop.layers)
     if model.replacement_rate == 1 or smallest < 1 + model.replacement_rate * model.maturity_threshold:
         warnings.warn(
             f"replacement_rate={model.replacement_rate} replaces all mature units at once: with a maturity of "

@@ -137,7 +137,7 @@ class ContinualBackpropMixin(Algorithm):
             for name, trained in trained_networks(self.policy).items()
             if (watched := self._watched_networks.get(name)) != trained
         ]
-        exchanged += [what for _, network in self._networks() if (what := network.wholeness.find_exchanged())]
+        exchanged += [what for _, network in self._networks() if (what := network.integrity.find_exchanged())]
         if exchanged:
             raise RuntimeError(
                 f"{exchanged[0]} was exchanged or taken away since continual backpropagation was set up: once the "

@@ -39,7 +39,7 @@ class ContinualBackpropPerOptimizer(nn.ModuleDict):
         self._used: set[WatchedLayer] = set()
         self._handles: list[Any] = []
         for layer in self.layers:
-            for reader in layer.record.outgoing:
+            for reader in layer.hidden_layer.outgoing:
                 self._handles.append(reader.register_forward_pre_hook(partial(self._see, layer), with_kwargs=True))
         for name, optimizer in optimizers.items():
             own = set(networks[name].layers) if name in networks else set()
@@ -119,10 +119,10 @@ def watch_policy(
     }
     reasons = _reasons_by_network(policy, layers.left_out, trained)
     for name, network in watched.items():
-        readers = names_of_readers(policy, [layer.record for layer in network.layers])
+        readers = names_of_readers(policy, [layer.hidden_layer for layer in network.layers])
         network.description = Description(readers, reasons[name])
         unknown = (layer for layer, reason in reasons.pop(name).items() if reason == NEVER_RAN)
-        network.wholeness.beware((layer, policy.get_submodule(layer)) for layer in unknown)
+        network.integrity.warn_if_trained((layer, policy.get_submodule(layer)) for layer in unknown)
     if len(trained) == 1:
         return watched.popitem()[1]
     unwatched = {name: Description([], reason) for name, reason in reasons.items()}

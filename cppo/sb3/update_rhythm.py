@@ -74,6 +74,6 @@ def steps_until_first_replacement(network: ContinualBackprop) -> int:
     steps = math.inf
     for layer, accumulated in zip(network.layers, network.accumulator.tolist(), strict=True):
         until_mature = max(0, network.maturity_threshold - int(layer.age.max()))
-        until_whole = math.ceil((1 - accumulated) / (network.replacement_rate * layer.record.n_units))
+        until_whole = math.ceil((1 - accumulated) / (network.replacement_rate * layer.hidden_layer.n_units))
         steps = min(steps, until_mature + max(1, until_whole))
     return math.ceil(steps)

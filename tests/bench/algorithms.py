@@ -65,7 +65,7 @@ def age(network: ContinualBackprop) -> None:
         number = 0
         for layer in network.layers:
             units = (layer.age == life - birth).nonzero().flatten()
-            for _ in layer.record.parts():
+            for _ in layer.hidden_layer.parts():
                 network.optimizer_state.restart(number, units)
                 number += 1
     for step in steps:

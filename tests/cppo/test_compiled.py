@@ -22,18 +22,6 @@ def test_the_mean_deviation_of_columns():
     assert compiled.mean_deviation_by_column(matrix, centre).tolist() == [2, 3]  # (.5 + 3.5) / 2, (3 + 3) / 2
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_one_element_that_is_not_finite_is_noticed(value):
-    tensor = torch.full((70, 50), 1e38)  # their sum would overflow
-    assert compiled.is_finite(tensor)
-    tensor[69, 3] = value
-    assert not compiled.is_finite(tensor)
-
-
-def test_nothing_is_finite():
-    assert compiled.is_finite(torch.empty(0, 5))
-
-
 @pytest.mark.parametrize(
     "tensor",
     [
@@ -83,9 +71,9 @@ def convolution():
         (torch.optim.Adam, {"betas": (0.9, 0.99)}),
         (torch.optim.Adam, {"amsgrad": True, "weight_decay": 0.01}),
         (torch.optim.AdamW, {}),
-        (torch.optim.NAdam, {}),
+        (torch.optim.Adam, {"fused": True}),
     ],
-    ids=["adam", "amsgrad", "adamw", "nadam"],
+    ids=["adam", "amsgrad", "adamw", "fused"],
 )
 def test_training_is_the_same_without_the_loops(make_network, utility, optimizer_type, options, monkeypatch):
     weights, replaced = trained(make_network, utility, optimizer_type, options)
@@ -104,28 +92,3 @@ def test_steps_of_which_the_loops_can_take_only_some(monkeypatch):
     weights_of_torch, replaced_of_torch = trained(*arguments, frozen_every=7)
     assert replaced == replaced_of_torch
     torch.testing.assert_close(weights, weights_of_torch, atol=1e-5, rtol=1e-5)
-
-
-def test_a_utility_for_all_layers_of_a_wrong_shape_is_refused():
-    def short(signals):
-        return signals.mean_magnitude[:3]
-
-    short.by_unit = True
-    network = dense()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    ContinualBackprop(network, optimizer, utility=short, example_input=torch.zeros(2, 3, 6, 6))
-    network(torch.randn(4, 3, 6, 6)).sum().backward()
-    with pytest.raises(ValueError, match=r"has shape \(3,\), not \(35,\)"):
-        optimizer.step()
-
-
-def test_a_weight_whose_gradient_alone_overflows_is_refused_before_the_step():
-    network = dense()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    ContinualBackprop(network, optimizer, example_input=torch.zeros(2, 3, 6, 6))
-    before = [each.detach().clone() for each in network.parameters()]
-    network(torch.randn(4, 3, 6, 6)).sum().backward()
-    network[3].weight.grad[2, 5] = float("inf")
-    with pytest.raises(FloatingPointError, match="no weight was changed"):
-        optimizer.step()
-    assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))

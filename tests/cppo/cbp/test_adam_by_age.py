@@ -1,4 +1,4 @@
-"""Adam's step in a compiled loop against torch's step and its correction, from the first replacement on."""
+"""Adam's step in a compiled loop equals torch's step and its correction, from the first replacement on."""
 
 import copy
 
@@ -65,7 +65,8 @@ def assert_equal_with_and_without(trained, shape, monkeypatch, steps=60):
     take_step = AdamByAge.take_step
     monkeypatch.setattr(AdamByAge, "take_step", lambda *args: (steps_taken.append(1), take_step(*args)))
     train(net, optimizer, steps, shape=shape)
-    monkeypatch.setattr(AdamByAge, "is_possible", lambda _: False)
+    monkeypatch.setattr(AdamByAge, "is_current", lambda _: False)
+    monkeypatch.setattr(AdamByAge, "look_up", lambda _: False)
     train(other_net, other_optimizer, steps, shape=shape)
     assert len(steps_taken) > steps / 2
     assert cbp.total_replaced == other_cbp.total_replaced > 5
@@ -89,6 +90,7 @@ def test_equals_torch_and_its_correction(build, monkeypatch):
         (torch.optim.AdamW, {"weight_decay": 0.1, "eps": 1e-5}),
         (torch.optim.Adam, {"maximize": True, "lr": 1e-4, "betas": (0.0, 0.9)}),
         (torch.optim.Adam, {"dtype": torch.float64}),
+        (torch.optim.AdamW, {"fused": True}),
     ],
 )
 def test_equals_torch_and_its_correction_with_every_option(kind, options, monkeypatch):
@@ -125,18 +127,6 @@ def test_hooks_of_others_run_before_and_after_the_step():
     assert seen == [True]
     decayed = 0.999 * square
     torch.testing.assert_close(optimizer.state[net[0].weight]["exp_avg_sq"], decayed, rtol=1e-5, atol=1e-12)
-
-
-def test_a_gradient_that_is_not_finite_changes_nothing():
-    net, optimizer, cbp = pair(mlp)[0]
-    train(net, optimizer, 30)
-    assert cbp.total_replaced
-    weights = [parameter.detach().clone() for parameter in net.parameters()]
-    net(torch.randn(16, 7)).mean().backward()
-    net[2].weight.grad[3, 5] = torch.inf
-    with pytest.raises(FloatingPointError, match=r"gradient of .* is not finite; no weight was changed"):
-        optimizer.step()
-    assert all(map(torch.equal, weights, net.parameters()))
 
 
 def test_a_group_added_later_is_stepped_and_so_is_one_that_had_no_gradient():
@@ -183,7 +173,7 @@ def test_autograd_notices_that_weights_have_changed():
 
 def test_what_a_user_chose_stays(monkeypatch):
     monkeypatch.setattr(AdamByAge, "take_step", lambda *_: pytest.fail("the optimizer's own step was asked for"))
-    for options in ({"foreach": True}, {"fused": True}, {"amsgrad": True}):
+    for options in ({"foreach": True}, {"amsgrad": True}):
         net, optimizer, cbp = pair(mlp, **options)[0]
         train(net, optimizer, 30)
         assert cbp.total_replaced

@@ -33,7 +33,7 @@ def test_layers_named_by_hand():
 def test_only_layers_the_optimizer_trains_are_watched():
     net = network(3, 6, 5, 2)
     net[0].weight.requires_grad_(False)
-    assert [layer.record.incoming for layer in ContinualBackprop(net, still(net)).layers] == [net[2]]
+    assert [layer.hidden_layer.incoming for layer in ContinualBackprop(net, still(net)).layers] == [net[2]]
     with pytest.raises(ValueError, match="trains none of the hidden layers"):
         ContinualBackprop(net, torch.optim.SGD(net[0].parameters(), lr=0.1))
 

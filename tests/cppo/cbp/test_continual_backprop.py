@@ -98,7 +98,7 @@ def test_counts_ages_and_weights(sizes, rate, maturity, batches, utility):
             assert (grown[layer.replaced] > maturity).all()
             grown[layer.replaced] = 0
             assert torch.equal(layer.age, grown)
-            for part in layer.record.outgoing_weights:
+            for part in layer.hidden_layer.outgoing_weights:
                 assert not part.view().index_select(1, layer.replaced).any()
     assert all(parameter.isfinite().all() for parameter in net.parameters())
 

@@ -86,19 +86,6 @@ def test_a_copy_can_be_removed(copying):
     assert (cbp.total_replaced, other.total_replaced) == (8, 0)
 
 
-@pytest.mark.parametrize("copying", [copy.deepcopy, pickled])
-def test_a_copy_goes_on_with_lbfgs_though_torch_forgets_its_parameters(copying):
-    net = network(3, 12, 2)
-    optimizer = torch.optim.LBFGS(net.parameters(), lr=0.1, max_iter=3)
-    cbp = ContinualBackprop(net, optimizer, **OFTEN)
-    with pytest.warns(UserWarning, match="LBFGS keeps one history for all weights together"):
-        lbfgs_step(net, optimizer, torch.randn(6, 3))
-    net, optimizer, cbp = copying((net, optimizer, cbp))
-    for _ in range(20):
-        lbfgs_step(net, optimizer, torch.randn(6, 3))
-    assert cbp.total_replaced > 5
-
-
 def lbfgs_step(net, optimizer, inputs):
     def closure():
         optimizer.zero_grad()

@@ -51,7 +51,7 @@ def test_a_reader_in_training_mode_is_a_reader():
     net = Modes()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
     cbp = ContinualBackprop(net, optimizer, replacement_rate=1.0, maturity_threshold=0)
-    assert cbp.layers[0].record.outgoing == (net.second, net.auxiliary)
+    assert cbp.layers[0].hidden_layer.outgoing == (net.second, net.auxiliary)
     step(net, optimizer, torch.randn(5, 4))
     assert cbp.total_replaced == 8
     assert not net.auxiliary.weight.any()

@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 
 from cppo import ContinualBackprop
@@ -31,6 +32,21 @@ def test_state_dict_round_trip_continues_exactly():
     run(*other[:2], 30, seed=2)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other[0].parameters(), strict=True))
     assert cbp.total_replaced == other[2].total_replaced > saved[2]["n_replaced"].sum()
+
+
+def test_the_keys_are_those_of_files_that_exist():
+    net = network(3, 6, 5, 2)
+    cbp = ContinualBackprop(net, still(net))
+    keys = ["age", "average_utility", "average_activation", "accumulator", "n_replaced", "_extra_state"]
+    assert set(cbp.state_dict()) == {*keys, "optimizer_state.replaced_at"}
+    inside = torch.nn.ModuleDict({"actor": cbp})
+    assert set(inside.state_dict()) == {*(f"actor.{key}" for key in keys), "actor.optimizer_state.replaced_at"}
+    state = inside.state_dict()
+    state["actor.age"] = torch.arange(11)
+    assert inside.load_state_dict(state) == ([], [])
+    assert cbp.age.tolist() == list(range(11))
+    with pytest.raises(RuntimeError, match="average_utility"):
+        cbp.load_state_dict({key: value for key, value in cbp.state_dict().items() if key != "average_utility"})
 
 
 def test_the_state_is_plain_tensors(tmp_path):

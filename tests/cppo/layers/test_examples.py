@@ -25,7 +25,7 @@ def test_nature_cnn_needs_no_example():
     net = nn.Sequential(NatureCNN(spaces.Box(0, 255, (4, 84, 84), "uint8"), features_dim=16), nn.Linear(16, 2))
     cbp = ContinualBackprop(net, torch.optim.Adam(net.parameters()))
     assert names(cbp.layers) == ["0.cnn.0", "0.cnn.2", "0.cnn.4", "0.linear.0"]
-    assert cbp.layers[2].record.columns == ((0, 49),)
+    assert cbp.layers[2].hidden_layer.columns == ((0, 49),)
 
 
 class ManyInputs(nn.Module):

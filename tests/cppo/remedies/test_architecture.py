@@ -103,9 +103,9 @@ def test_continual_backpropagation_watches_all_hidden_layers_of_a_remodelled_net
         net(torch.randn(16, 3)).square().mean().backward()
         optimizer.step()
     assert (cbp.n_replaced > 0).all()
-    if cbp.layers[0].record.norms:
+    if cbp.layers[0].hidden_layer.norms:
         unit = cbp.layers[0].replaced[0]
-        norm = cbp.layers[0].record.norms[0]
+        norm = cbp.layers[0].hidden_layer.norms[0]
         assert (norm.weight[unit].item(), norm.bias[unit].item()) == (1, 0)
 
 

@@ -41,7 +41,7 @@ def test_its_optimizers_are_those_of_the_plain_algorithm(case):
 def test_a_new_unit_of_crossq_gets_new_normalisation_too():
     """Behind each hidden layer of 12 and 10 units lies a BatchRenorm, whose slice is reset with the unit."""
     layers = case_of(CrossQ).build().continual_backprop.layers
-    assert [[norm.num_features for norm in layer.record.norms] for layer in layers] == [[12], [10]] * 3
+    assert [[norm.num_features for norm in layer.hidden_layer.norms] for layer in layers] == [[12], [10]] * 3
 
 
 # Target networks ------------------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ SMALL = {"net_arch": [12, 10]}
 def test_a_head_that_only_the_loss_runs_is_a_reader():
     model = CPPO(Auxiliary, Target(), n_steps=32, batch_size=16, policy_kwargs=SMALL.copy(), **BUSY)
     layer = next(layer for layer in model.continual_backprop.layers if layer.name == "mlp_extractor.policy_net.2")
-    assert layer.record.outgoing == (model.policy.action_net, model.policy.auxiliary)
+    assert layer.hidden_layer.outgoing == (model.policy.action_net, model.policy.auxiliary)
     model.learn(64)
     assert layer.total_replaced > 0
     assert not model.policy.auxiliary.weight[:, layer.age == 0].any()

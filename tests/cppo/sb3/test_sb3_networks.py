@@ -52,8 +52,8 @@ def test_extractors_of_their_own_belong_to_each_network():
     model = extracting(ContinualSAC, BOX, OFF_POLICY).learn(96)
     for name in ("actor", "critic"):
         inner, outer = (layer for layer in model.continual_backprop[name].layers if "extractor" in layer.name)
-        assert len(inner.record.outgoing) == 1
-        assert len(outer.record.outgoing) == (1 if name == "actor" else 2)
+        assert len(inner.hidden_layer.outgoing) == 1
+        assert len(outer.hidden_layer.outgoing) == (1 if name == "actor" else 2)
         assert inner.total_replaced > 0 and outer.total_replaced > 0
 
 
@@ -62,7 +62,7 @@ def test_an_extractor_shared_under_one_optimizer_counts_once_with_all_readers():
     names = watched(model)["policy"]
     assert len(names) == len(set(names)) == 4
     outer = next(layer for layer in model.continual_backprop.layers if layer.name == "features_extractor.net.2")
-    assert set(outer.record.outgoing) == {
+    assert set(outer.hidden_layer.outgoing) == {
         model.policy.mlp_extractor.policy_net[0],
         model.policy.mlp_extractor.value_net[0],
     }
@@ -88,10 +88,10 @@ def test_no_reader_is_left_behind(algorithm, share):
     action_space = DISCRETE if algorithm is ContinualDQN else BOX
     model = extracting(algorithm, action_space, ON_POLICY if algorithm is ContinualA2C else OFF_POLICY, **sharing)
     for layer in model.continual_backprop.layers:
-        for part in layer.record.outgoing_weights:
+        for part in layer.hidden_layer.outgoing_weights:
             part.view().zero_()
         before = outputs(model.policy)
-        layer.record.incoming.bias += 5
+        layer.hidden_layer.incoming.bias += 5
         torch.testing.assert_close(before, outputs(model.policy))
 
 

@@ -86,7 +86,7 @@ def test_the_initial_weights_of_regenerative_regularisation_are_those_of_the_run
 def test_remedies_go_with_continual_backpropagation_where_that_makes_sense():
     model = build(algo="cppo-l2", remedies=("online-norm", "shrink-perturb"))
     assert isinstance(model, RemediedCPPO) and isinstance(model.policy.mlp_extractor.value_net[3][0], OnlineNorm)
-    assert all(len(layer.record.norms) == 1 for layer in model.continual_backprop.layers)
+    assert all(len(layer.hidden_layer.norms) == 1 for layer in model.continual_backprop.layers)
 
 
 def test_remedies_come_on_top_of_those_that_the_algorithm_brings():
