@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from cppo.layers import functions
-from cppo.layers.function_rules import FunctionRules
+from cppo.layers.function_rules import LAYERS, WITHOUT_OUTPUT, FunctionRules
 from cppo.layers.hidden_layer import CONVOLUTIONS, LAYERS_WITH_UNITS, UnitModule, is_norm
 from cppo.layers.labels import along, new_labels
-from cppo.layers.traced_units import Call, Located, Reading, Step, TracedUnits
+from cppo.layers.traced_units import LEAVES, Call, Located, Reading, Step, TracedUnits
 from cppo.layers.unit_map import UnitMap
 
 
@@ -50,7 +49,6 @@ class DataFlow(TorchFunctionMode):
         if given is not None and self._norm is None and is_norm(module):
             self._norm = module
         if isinstance(module, torch.jit.ScriptModule):
-            self.units.take_in(self.units.sources(args))
             self.units.leave_out(self.units.sources(args), "read by a scripted module, which can't be followed")
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -59,7 +57,6 @@ class DataFlow(TorchFunctionMode):
         if module is self._norm and given is not None:
             self._norm = None
             self._is_repeated(module, given)
-            self.units.downstream.follow([given, *module.parameters()], [output])
             for source in self.units.sources((given,)):
                 self._normalise(source, module, output)
 
@@ -68,7 +65,6 @@ class DataFlow(TorchFunctionMode):
         axis = output.ndim - len(shape) if shape else 1 if hasattr(norm, "running_mean") else -1
         vector = along(source.labels, axis)
         if vector is None:
-            self.units.take_in([source])
             return self.units.leave_out(
                 [source], f"{type(norm).__name__} normalises along another axis than its units'"
             )
@@ -88,15 +84,14 @@ class DataFlow(TorchFunctionMode):
             name = getattr(getattr(func, "__self__", None), "__name__", "") if name == "__get__" else name.strip("_")
             outputs = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
             given = tree_leaves((args, kwargs))
-            self.units.downstream.follow(given, outputs)
             call = Call(func, name, args, kwargs, given, outputs, self.units.sources(given), self._called(func))
-            if name in functions.LAYERS:
+            if name in LAYERS:
                 self._layer(call)
                 return result
             for value in given if outputs else ():
                 if id(value) in self.owners:
                     self.used_by_others[self.owners[id(value)]] = name
-            if call.sources and (outputs or name in functions.WITHOUT_OUTPUT):
+            if call.sources and (outputs or name in WITHOUT_OUTPUT):
                 self.rules.follow(call)
         return result
 
@@ -110,7 +105,6 @@ class DataFlow(TorchFunctionMode):
 
     def _layer(self, call: Call) -> None:
         """A linear layer or convolution reads the units of its input and computes units of its own."""
-        self.units.take_in(call.sources)
         given, weight = (
             {**dict(zip(("input", "weight"), call.args, strict=False)), **call.kwargs}[key]
             for key in ("input", "weight")
@@ -178,7 +172,7 @@ class DataFlow(TorchFunctionMode):
         :param outputs: everything the module returned
         :return: the units of every layer that ran, in the order in which they ran
         """
-        self.units.leave_out(self.units.sources(list(outputs)), "its units leave the network")
+        self.units.leave_out(self.units.sources(list(outputs)), LEAVES)
         self.units.notice_kept(self.module)
         traced = list(self.units.traced.values())
         for units in traced:
@@ -191,6 +185,5 @@ class DataFlow(TorchFunctionMode):
                 if uses > 1:
                     what = "it" if module is units.incoming else f"read by {name}, which"
                     units.leave_out(f"{what} is used {uses} times in one forward pass")
-            units.feeds_others = units.number in self.units.downstream.feeding
             units.left_out = units.obstacle if units.readers else units.left_out
         return traced

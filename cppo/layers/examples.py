@@ -1,4 +1,4 @@
-"""What a module can be run on to follow its data: the user's example, or guesses that go by its first layers."""
+"""Inputs to run a module on: the user's example, or guesses that go by the layers' shapes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_map
 from cppo.layers.hidden_layer import CONVOLUTIONS, n_inputs
 
 TYPICAL_SIZES = (84, 64, 32, 28, 96, 16, 10, 8, 224, 128)
-"""Lengths of an image's side that are tried first."""
+"""Lengths of an image's side that are tried."""
 
-LARGEST_SIZE = {1: 512, 2: 128, 3: 32}
-"""By the number of spatial axes, up to where all other sizes are tried."""
+MOST_POSITIONS = 2**18
+"""Of an image that is tried: 64 is the longest side of one with three axes."""
 
 BATCH = 2
 
@@ -51,9 +51,10 @@ def guesses(module: nn.Module) -> Iterator[Tensor]:
     """Inputs the module might take: square images with as many channels as its convolutions read, or vectors."""
     modules = list(module.modules())
     for convolution in _distinct(each for each in modules if isinstance(each, CONVOLUTIONS)):
-        for size in _sizes(convolution.weight.ndim - 2):
-            shape = (BATCH, n_inputs(convolution) * convolution.groups, *[size] * (convolution.weight.ndim - 2))
-            yield torch.zeros(shape)
+        axes = convolution.weight.ndim - 2
+        for size in TYPICAL_SIZES:
+            if size**axes <= MOST_POSITIONS:
+                yield torch.zeros(BATCH, n_inputs(convolution) * convolution.groups, *[size] * axes)
     for layer in _distinct(each for each in modules if isinstance(each, nn.Linear)):
         yield torch.zeros(BATCH, n_inputs(layer))
 
@@ -65,9 +66,3 @@ def _distinct(layers: Iterable[Any]) -> list[Any]:
         if not isinstance(layer.weight, nn.UninitializedParameter):
             first.setdefault((n_inputs(layer), layer.weight.ndim), layer)
     return list(first.values())
-
-
-def _sizes(axes: int) -> Iterator[int]:
-    largest = LARGEST_SIZE[axes]
-    yield from (size for size in TYPICAL_SIZES if size <= 2 * largest)
-    yield from (size for size in range(1, largest + 1) if size not in TYPICAL_SIZES)

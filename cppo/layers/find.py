@@ -21,12 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from cppo.checks import check_layers, trained_by, uncompiled, unwrapped
 from cppo.layers.data_flow import DataFlow
 from cppo.layers.examples import call_with, guesses
-from cppo.layers.functions import ACTIVATIONS
+from cppo.layers.function_rules import ACTIVATIONS
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer, check_distinct, is_norm
-from cppo.layers.observe import undisturbed
+from cppo.layers.observe import observing, unwrapped
 from cppo.layers.traced_units import NEVER_RAN, LeftOut, Path, TracedUnits, merge
 
 CANNOT_RUN = (RuntimeError, TypeError, LookupError, AttributeError, AssertionError)
@@ -55,7 +54,7 @@ def trace(module: nn.Module, run: Callable[[], Any], training: bool = False) -> 
     hooks = nn.modules.module.register_module_forward_pre_hook(flow.enter)
     more_hooks = nn.modules.module.register_module_forward_hook(flow.leave)
     try:
-        with undisturbed(module, training), flow:
+        with observing(module, training), flow:
             outputs = run()
     finally:
         hooks.remove()
@@ -99,8 +98,8 @@ def find_hidden_layers(module: nn.Module, example_input: Any = None) -> list[Hid
     :param module: any module of linear layers and convolutions; compiled or data-parallel ones are looked into
     :param example_input: what the module can be called with: a tensor, a tuple of arguments (the last may be a dict of
         keyword arguments), or a dict of keyword arguments or observations; it is moved to the module's device and
-        number format. It may be left out where the module takes a single vector, or a single square image: then sizes
-        are tried, typical ones first, until the module runs.
+        number format. It may be left out where the module takes a single vector, or a single square image of a
+        typical size (84, 64, 32, 28, ...): these are tried until the module runs.
     :return: one record a layer whose units can be replaced, in the order in which they are computed
     :raises ValueError: if the module can't be run on the example, has tied weights, or nothing in it can be replaced;
         the message says what was found and how to pass ``hidden_layers=`` by hand
@@ -154,13 +153,56 @@ def find_trained_layers(
     """
     left_out: list[LeftOut] = []
     if hidden_layers is not None:
-        found = check_layers(hidden_layers)
+        found = _check_layers(hidden_layers)
     else:
-        with uncompiled(unwrapped(module)):
-            found, left_out = find_layers(module, example_input)
-    records, untrained = trained_by(optimizer, found)
-    check_distinct(records)
-    return records, left_out + untrained
+        found, left_out = find_layers(module, example_input)
+    trained, untrained = _trained_by(optimizer, found)
+    check_distinct(trained)
+    return trained, left_out + untrained
+
+
+def _check_layers(layers: object) -> list[HiddenLayer]:
+    """Check layers that were named by hand.
+
+    :raises TypeError: if they aren't a sequence of ``HiddenLayer``
+    :raises ValueError: if there is none
+    """
+    if not isinstance(layers, Sequence) or not all(isinstance(layer, HiddenLayer) for layer in layers):
+        given = [type(each).__name__ for each in layers] if isinstance(layers, Sequence) else type(layers).__name__
+        raise TypeError(
+            f"hidden_layers must be a list of HiddenLayer(incoming=..., outgoing=[...], activation=...), not {given}"
+        )
+    if not layers:
+        raise ValueError("hidden_layers names no layer; leave it out to have them found")
+    return list(layers)
+
+
+def _trained_by(
+    optimizer: torch.optim.Optimizer, layers: Sequence[HiddenLayer]
+) -> tuple[list[HiddenLayer], list[LeftOut]]:
+    """Keep the layers all of whose weights the optimizer trains: the others are not its to replace.
+
+    :return: those layers, and the others with the reason
+    :raises ValueError: if none is left
+    """
+    trained = {
+        parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad
+    }
+    kept: list[HiddenLayer] = []
+    left_out: list[LeftOut] = []
+    for layer in layers:
+        untrained = [part for part in layer.parts() if part.parameter not in trained]
+        if untrained:
+            reads = untrained[0].module in layer.outgoing
+            whose = "a reader's" if reads else "its own" if untrained[0].module is layer.incoming else "its norm's"
+            reason = f"the optimizer does not train {whose} {untrained[0].name}"
+            left_out.append(LeftOut(layer.name, layer.n_units, reason, layer.incoming))
+        else:
+            kept.append(layer)
+    if not kept:
+        names = ", ".join(each.name for each in left_out)
+        raise ValueError(f"the optimizer trains none of the hidden layers whole ({names or 'none given'})")
+    return kept, left_out
 
 
 def on_example(module: nn.Module, example_input: Any, look: Callable[[Callable[[], Any]], Result]) -> Result:

@@ -1,4 +1,7 @@
-"""What each of torch's functions does to the hidden units it is given: where its output holds them, and changed how."""
+"""What torch's functions do to the hidden units they are given: where their output holds them, and changed how.
+
+The tables name functions without underscores before and after. Units are followed through these and through no others.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,73 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from cppo.layers import functions
 from cppo.layers.labels import OTHER, along, layers_in, padded, reduced, spread
-from cppo.layers.traced_units import Call, Path, Step
+from cppo.layers.traced_units import Call, LostSight, Path, Step
 from cppo.layers.unit_map import UnitMap
+
+# fmt: off
+LAYERS = frozenset(("linear", "conv1d", "conv2d", "conv3d"))
+
+ACTIVATIONS = frozenset((
+    "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_sigmoid",
+    "logsigmoid", "mish", "prelu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus", "softshrink",
+    "softsign", "swish", "tanh", "tanhshrink", "threshold",
+))
+"""Activation functions, which set the gain of a new unit's weights."""
+
+ELEMENTWISE = ACTIVATIONS | frozenset((
+    "abs", "add", "clamp", "clamp_max", "clamp_min", "clip", "cos", "div", "divide", "erf", "exp", "expm1",
+    "float_power", "log1p", "mul", "multiply", "neg", "negative", "pow", "rdiv", "rpow", "rsub", "sin", "sqrt",
+    "square", "sub", "subtract", "true_divide",
+))
+"""Functions of each element by itself, as long as all tensors they are given hold the same units."""
+
+PASS_THROUGH = frozenset((
+    "alpha_dropout", "bfloat16", "clone", "contiguous", "cpu", "cuda", "data", "detach", "double", "dropout",
+    "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout", "float", "half", "requires_grad", "to", "type",
+    "type_as",
+))
+"""Functions that leave every unit where it is and its mean as it is."""
+
+JOINING = frozenset(("cat", "column_stack", "concat", "concatenate", "dstack", "hstack", "stack", "vstack"))
+
+LAYOUT = JOINING | frozenset((
+    "H", "T", "adjoint", "broadcast_to", "chunk", "dsplit", "expand", "expand_as", "flatten", "flip", "getitem",
+    "hsplit", "index_select", "mH", "mT", "moveaxis", "movedim", "narrow", "pad", "permute", "pixel_shuffle",
+    "pixel_unshuffle", "ravel", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "select", "split",
+    "split_with_sizes", "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "tile", "transpose", "unbind",
+    "unflatten", "unsafe_chunk", "unsafe_split", "unsqueeze", "view", "view_as", "vsplit",
+))
+"""Functions that move elements and change none: where they take the units is seen by moving labels the same way."""
+
+REDUCTIONS = frozenset(("amax", "amin", "max", "mean", "min", "nanmean", "sum"))
+"""Functions that reduce over axes; units stay apart if theirs is none of them."""
+
+POOLING = {
+    f"{name}{axes}d{also}": axes
+    for name in ("adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "lp_pool", "max_pool")
+    for axes in (1, 2, 3)
+    for also in ("", "_with_indices")
+}
+"""Pooling by name, with the number of spatial axes: it works on each channel by itself."""
+
+HARMLESS = frozenset((
+    "empty_like", "full_like", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "ones_like", "rand_like",
+    "randint_like", "randn_like", "zeros_like",
+))
+"""Functions that look at a tensor's shape and type alone."""
+
+WITHOUT_OUTPUT = frozenset(("array", "item", "numpy", "setitem", "tolist"))
+"""Functions that return no tensor, but write values into another one or take them out of torch."""
+
+MEANINGS = {
+    **dict.fromkeys(("add", "iadd", "rsub", "sub", "subtract"), "its features are added to something else"),
+    **dict.fromkeys(("mul", "multiply", "div"), "its features are multiplied by something else"),
+    **dict.fromkeys(("copy", "setitem"), "its features are written into another tensor"),
+    "group_norm": "a group normalisation mixes it with other units",
+}
+"""How some of the functions that end the search are put to the user."""
+# fmt: on
 
 
 class FunctionRules:
@@ -26,12 +92,12 @@ class FunctionRules:
     def follow(self, call: Call) -> None:
         """A function that is no layer reads units: hand them on to its output where it keeps them apart."""
         for names, follow in (
-            (functions.HARMLESS, lambda call: None),
-            (functions.PASS_THROUGH, self._pass_on),
-            (functions.LAYOUT, self._move),
-            (functions.ELEMENTWISE, self._change),
-            (functions.POOLING, self._pool),
-            (functions.REDUCTIONS, self._reduce),
+            (HARMLESS, lambda call: None),
+            (PASS_THROUGH, self._pass_on),
+            (LAYOUT, self._move),
+            (ELEMENTWISE, self._change),
+            (POOLING, self._pool),
+            (REDUCTIONS, self._reduce),
         ):
             if call.name in names:
                 try:
@@ -41,7 +107,7 @@ class FunctionRules:
         return self._give_up(call)
 
     def _give_up(self, call: Call) -> None:
-        self.units.lose(call, functions.MEANINGS.get(call.name, f"read by {call.name}"))
+        self.units.leave_out(call.sources, LostSight(MEANINGS.get(call.name, f"read by {call.name}")))
 
     def _pass_on(self, call: Call) -> None:
         self.units.locate(call.outputs[0], call.sources[0].labels, call.sources[0].paths)
@@ -67,7 +133,7 @@ class FunctionRules:
             return value
         if id(value) in self.units.located:
             return self.units.located[id(value)].labels.contiguous()
-        return torch.full(value.shape, OTHER, dtype=torch.float64) if name in functions.JOINING else value.cpu()
+        return torch.full(value.shape, OTHER, dtype=torch.float64) if name in JOINING else value.cpu()
 
     def _change(self, call: Call) -> None:
         """Each element is changed by itself, given nothing else than the unit and constants."""
@@ -82,7 +148,7 @@ class FunctionRules:
         return self._extend(call, labels, Step(call.name, settings, call.what))
 
     def _pool(self, call: Call) -> None:
-        axis = call.outputs[0].ndim - functions.POOLING[call.name] - 1
+        axis = call.outputs[0].ndim - POOLING[call.name] - 1
         vector = along(call.sources[0].labels, axis)
         self._condense(call, None if vector is None else spread(vector, call.outputs[0].shape, axis))
 

@@ -38,6 +38,14 @@ class Reading(NamedTuple):
     path: Path
 
 
+LEAVES = "its units leave the network"
+"""The reason for units that a module returns."""
+
+
+class LostSight(str):
+    """The reason for units that go into a function which isn't followed: they may be hidden ones or an output."""
+
+
 @dataclass
 class TracedUnits:
     """What is known so far of the units one module computes.
@@ -47,7 +55,6 @@ class TracedUnits:
     :param number: of the module, in the order in which they ran
     :param readers: the modules that read the units
     :param left_out: why the units can't be replaced, as far as is known
-    :param feeds_others: whether a module with parameters is given them, or something that depends on them
     """
 
     incoming: UnitModule
@@ -55,7 +62,6 @@ class TracedUnits:
     number: int
     readers: list[Reading] = field(default_factory=list)
     left_out: str | None = None
-    feeds_others: bool = False
 
     @property
     def n_units(self) -> int:
@@ -70,8 +76,9 @@ class TracedUnits:
     def obstacle(self) -> str | None:
         """Why these units can't be replaced; None if they can."""
         if not self.readers:
-            is_output = self.left_out is not None and not self.feeds_others
-            return "output of the network" if is_output else self.left_out or "nothing reads it"
+            if isinstance(self.left_out, LostSight):
+                return f"output of the network, as far as it can be followed ({self.left_out})"
+            return "output of the network" if self.left_out == LEAVES else self.left_out or "nothing reads it"
         if self.left_out is not None:
             return self.left_out
         paths = list(dict.fromkeys(reading.path for reading in self.readers))
@@ -89,7 +96,6 @@ def merge(traces: Iterable[Iterable[TracedUnits]]) -> list[TracedUnits]:
         if first is not units:
             first.readers += [reader for reader in units.readers if reader not in first.readers]
             first.left_out = first.left_out or units.left_out
-            first.feeds_others = first.feeds_others or units.feeds_others
     return list(merged.values())
 
 

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from cppo.layers.downstream import Downstream
 from cppo.layers.hidden_layer import UnitModule
 from cppo.layers.labels import OTHER, Place, find_places, layers_in
-from cppo.layers.traced_units import Call, Located, Path, TracedUnits
+from cppo.layers.traced_units import Located, Path, TracedUnits
 
 
 class UnitMap:
@@ -25,7 +24,6 @@ class UnitMap:
         self.names = names
         self.traced: dict[nn.Module, TracedUnits] = {}
         self.located: dict[int, Located] = {}
-        self.downstream = Downstream()
 
     def name(self, module: nn.Module) -> str:
         """What a message calls a module."""
@@ -72,17 +70,6 @@ class UnitMap:
         for source in sources:
             for layer in layers_in(source.labels):
                 self.units(layer).leave_out(reason)
-
-    def take_in(self, sources: Iterable[Located]) -> None:
-        """A module with parameters is given the units in some tensors, so they are hidden ones."""
-        self.downstream.feeding.update(layer for source in sources for layer in source.paths)
-
-    def lose(self, call: Call, reason: str) -> None:
-        """The units go into a function behind which they can't be told any more."""
-        for source in call.sources:
-            self.downstream.mark([source.tensor], set(source.paths))
-        self.downstream.follow(call.given, call.outputs)
-        self.leave_out(call.sources, reason)
 
     def notice_kept(self, module: nn.Module) -> None:
         """Leave out the units that a module kept on itself, where anybody may read them later."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cppo.layers.find import sort_out
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer, UnitModule
-from cppo.layers.observe import undisturbed
+from cppo.layers.observe import observing
 from cppo.plasticity.layers import MeasuredLayer, bounded, features_of
 from cppo.sb3.policy_layers import trace_policy, trained_networks
 from cppo.sb3.policy_runs import run_network, zero_observation
@@ -91,7 +91,7 @@ def find_readers(policy: BasePolicy) -> dict[nn.Module, UnitModule]:
     handles: list[RemovableHandle] = [module.register_forward_hook(note_output) for module in modules]
     handles += [module.register_forward_pre_hook(note_reader) for module in modules]
     try:
-        with undisturbed(policy), torch.enable_grad():
+        with observing(policy), torch.enable_grad():
             observation = zero_observation(policy)
             for trained in trained_networks(policy).values():
                 run_network(policy, trained.network, observation)

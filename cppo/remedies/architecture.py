@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from cppo.checks import LARGEST, check_number, unwrapped
+from cppo.checks import LARGEST, check_number
 from cppo.layers.find import on_example
-from cppo.layers.functions import ACTIVATIONS
+from cppo.layers.function_rules import ACTIVATIONS
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, UnitModule
+from cppo.layers.observe import unwrapped
 from cppo.remedies.crelu import CReLU
 from cppo.remedies.depths import find_depths
 from cppo.remedies.online_norm import OnlineNorm

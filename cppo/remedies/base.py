@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from cppo.cbp.optimizer_families import mend_copy
 from cppo.cbp.optimizer_state import step_was_skipped
 from cppo.cbp.ranks import Ranks
-from cppo.checks import check_modules, check_seed, unwrapped
+from cppo.checks import check_modules, check_seed
+from cppo.layers.observe import unwrapped
 
 
 class Intervention(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS
-from cppo.layers.observe import undisturbed
+from cppo.layers.observe import observing
 
 Node = Any
 """A node of the gradient's graph."""
@@ -30,7 +30,7 @@ def find_depths(module: nn.Module, runs: Iterable[Callable[[], Any]]) -> dict[nn
     layers = [layer for layer in module.modules() if isinstance(layer, LAYERS_WITH_UNITS)]
     handles = [layer.register_forward_hook(partial(_note, made)) for layer in layers]
     try:
-        with undisturbed(module):
+        with observing(module):
             for run in runs:
                 with torch.enable_grad():
                     run()

@@ -10,9 +10,10 @@ from torch import nn
 
 from cppo.cbp.claims import claim, hold, release
 from cppo.cbp.initializers import Initializer, find_initializer
-from cppo.checks import check_modules, unwrapped
+from cppo.checks import check_modules
 from cppo.layers.find import find_trained_layers
 from cppo.layers.hidden_layer import HiddenLayer
+from cppo.layers.observe import unwrapped
 from cppo.remedies.base import Intervention
 
 
