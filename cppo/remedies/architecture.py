@@ -12,10 +12,10 @@ from torch import nn
 from cppo.checks import LARGEST, check_number
 from cppo.layers.find import on_example
 from cppo.layers.function_rules import ACTIVATIONS
+from cppo.layers.gradient_graph import find_depths
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, UnitModule
 from cppo.layers.observe import unwrapped
 from cppo.remedies.crelu import CReLU
-from cppo.remedies.depths import find_depths
 from cppo.remedies.online_norm import OnlineNorm
 
 ACTIVATION_MODULES = {name.replace("_", "") for name in ACTIVATIONS}

@@ -13,9 +13,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
+from cppo.layers.gradient_graph import find_depths
 from cppo.remedies.architecture import CHANGES, change_hidden_layers
 from cppo.remedies.base import Intervention
-from cppo.remedies.depths import find_depths
 from cppo.remedies.registry import INTERVENTIONS, check_remedies
 from cppo.remedies.reset_last_layers import ResetLastLayers, last_layers
 from cppo.remedies.units import UnitIntervention

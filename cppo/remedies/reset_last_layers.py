@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from cppo.cbp.initializers import Initializer, draw_weights, find_initializer
 from cppo.checks import check_count
 from cppo.layers.find import on_example
+from cppo.layers.gradient_graph import find_depths
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, UnitModule
 from cppo.layers.observe import unwrapped
 from cppo.remedies.base import Intervention
-from cppo.remedies.depths import find_depths
 
 
 class ResetLastLayers(Intervention):
