@@ -1,4 +1,4 @@
-"""Follows hidden units through a module while it runs: which functions they pass, which modules read them."""
+"""Follows hidden units through a module while it runs, from function to function, up to the modules that read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cppo.layers.unit_map import UnitMap
 class DataFlow(TorchFunctionMode):
     """Watches the torch functions a module calls and notes which module reads which units.
 
-    Whatever isn't understood takes the units it is given out of those that can be replaced.
+    Units that go into a function which isn't understood are left out: they can't be replaced.
 
     :param module: the module about to run
     """

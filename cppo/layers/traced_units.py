@@ -1,4 +1,4 @@
-"""What is noted while a module's data is followed: its units, their readers, and where units lie in tensors."""
+"""Records that are kept while a module's data is followed: units, their readers, their places in tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cppo.layers.hidden_layer import UnitModule
 
 @dataclass(frozen=True)
 class Step:
-    """One function that a unit's features pass; two are the same if they do the same.
+    """One function that a unit's features pass; two steps are equal if they do the same.
 
     :param name: of the function
     :param settings: what else it was given
@@ -48,7 +48,7 @@ class LostSight(str):
 
 @dataclass
 class TracedUnits:
-    """What is known so far of the units one module computes.
+    """The units that one module computes, as far as they have been followed.
 
     :param incoming: the module
     :param name: its name
@@ -89,7 +89,7 @@ class TracedUnits:
 
 
 def merge(traces: Iterable[Iterable[TracedUnits]]) -> list[TracedUnits]:
-    """Put together what several runs do with the same units: every reader counts, and every obstacle."""
+    """Join what several runs found of the same units: every reader counts, and every obstacle."""
     merged: dict[nn.Module, TracedUnits] = {}
     for units in (units for traced in traces for units in traced):
         first = merged.setdefault(units.incoming, units)

@@ -1,4 +1,4 @@
-"""Where the hidden units of a module lie while it runs, and what is known of them so far."""
+"""Keeps track of the tensors that hold a module's hidden units while it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cppo.layers.traced_units import Located, Path, TracedUnits
 
 
 class UnitMap:
-    """All units of the layers that ran, and the tensors they lie in.
+    """The units of all layers that have run, and the tensors that hold them.
 
     :param names: the modules' names, for messages
     """

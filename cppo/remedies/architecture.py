@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cppo.checks import LARGEST, check_number
-from cppo.layers.find import on_example
+from cppo.layers.examples import on_example
 from cppo.layers.function_rules import ACTIVATIONS
 from cppo.layers.gradient_graph import find_depths
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, UnitModule

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from cppo.cbp.initializers import Initializer
 from cppo.checks import BELOW_ONE, LARGEST, check_count, check_number
 from cppo.layers.hidden_layer import HiddenLayer
-from cppo.remedies.units import UnitIntervention
+from cppo.remedies.unit_remedy import UnitRemedy
 
 NEUTRAL = 1.0
 """Utility of a new unit: the mean of a layer's utilities."""
 
 
-class CCBP(UnitIntervention):
+class CCBP(UnitRemedy):
     """Continuous continual backpropagation: soft replacement of units, scaled by utility.
 
     A unit's utility is a running average of the mean |gradient| of its incoming weights, divided by its layer's mean

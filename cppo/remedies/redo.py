@@ -15,10 +15,10 @@ from cppo.cbp.optimizer_state import FreshOptimizerState
 from cppo.cbp.replacement import redraw_incoming, silence_outgoing
 from cppo.checks import LARGEST, check_count, check_number
 from cppo.layers.hidden_layer import HiddenLayer
-from cppo.remedies.units import UnitIntervention
+from cppo.remedies.unit_remedy import UnitRemedy
 
 
-class ReDo(UnitIntervention):
+class ReDo(UnitRemedy):
     """Recycles dormant units: every so many steps, those whose share of their layer's activation is small.
 
     A unit's score is its mean |h| over the last training pass, divided by the layer's mean of that. Units whose score

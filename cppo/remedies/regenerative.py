@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cppo.checks import LARGEST, check_number
-from cppo.remedies.base import GradientPull
+from cppo.remedies.remedy import GradientPull
 
 
 class RegenerativeRegularization(GradientPull):

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from cppo.cbp.initializers import Initializer, draw_weights, find_initializer
 from cppo.checks import check_count
-from cppo.layers.find import on_example
+from cppo.layers.examples import on_example
 from cppo.layers.gradient_graph import find_depths
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, UnitModule
 from cppo.layers.observe import unwrapped
-from cppo.remedies.base import Intervention
+from cppo.remedies.remedy import Remedy
 
 
-class ResetLastLayers(Intervention):
+class ResetLastLayers(Remedy):
     """Every so many steps, the last layers begin anew: weights and the state of their optimizer.
 
     New weights come from the initializer, brought to the root mean square that the layer had at first: an output layer

@@ -1,4 +1,4 @@
-"""What all remedies that act at optimizer steps share: the hooks, a step count, a generator of their own."""
+"""The base class of all remedies that act at optimizer steps: it holds the hooks, a step count and a generator."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from cppo.checks import check_modules, check_seed
 from cppo.layers.observe import unwrapped
 
 
-class Intervention(nn.Module):
+class Remedy(nn.Module):
     """A remedy against loss of plasticity that acts on a module at its optimizer's steps.
 
     The training loop stays as it is::
 
-        intervention = ShrinkAndPerturb(module, optimizer)
+        remedy = ShrinkAndPerturb(module, optimizer)
         loss.backward()
-        optimizer.step()  # the intervention has acted
+        optimizer.step()  # the remedy has acted
 
     Weights are changed in place: the optimizer goes on holding the parameters it holds. State is in buffers and, like
     the step count and the generator, in ``state_dict()``, so training that is saved and resumed continues exactly.
-    An intervention can be copied or pickled together with module and optimizer: the copy acts on the copy.
+    A remedy can be copied or pickled together with module and optimizer: the copy acts on the copy.
     A step that AMP makes a fused optimizer skip doesn't count.
 
     :param module: the network
@@ -59,7 +59,7 @@ class Intervention(nn.Module):
         return self.parameters_at_work[0].device
 
     def begin(self) -> None:
-        """Called before the first step, when the module is as it was initialised."""
+        """Called before the first step, while the module is as it was initialised."""
 
     def before_step(self) -> None:
         """Called before each step, when gradients are as the optimizer is going to use them."""
@@ -68,7 +68,7 @@ class Intervention(nn.Module):
         """Called after each step; ``n_steps`` counts it already."""
 
     def figures(self) -> dict[str, float]:
-        """What to log of the intervention."""
+        """The figures to log."""
         return {}
 
     def remove(self) -> None:
@@ -82,7 +82,7 @@ class Intervention(nn.Module):
         return [parameter for parameter in self.parameters_at_work if parameter.requires_grad]
 
     def generator_on_device(self) -> torch.Generator:
-        """A generator to draw many numbers with where the parameters are; it goes by the one in the state."""
+        """Make a generator on the parameters' device, seeded by the one in the state."""
         if self.device.type == "cpu":
             return self.generator
         seed = int(torch.randint(2**62, (), generator=self.generator))
@@ -131,7 +131,7 @@ class Intervention(nn.Module):
             self._hook_optimizer()
 
 
-class GradientPull(Intervention):
+class GradientPull(Remedy):
     """A remedy that pulls weights somewhere by adding to their gradient, as a penalty in the loss does.
 
     It acts on all parameters that the optimizer trains and that have a gradient. The gradient must be there when the
@@ -151,7 +151,7 @@ class GradientPull(Intervention):
                 parameter.grad.add_(self.direction(number, parameter), alpha=strength)
 
     def direction(self, number: int, parameter: nn.Parameter) -> Tensor:
-        """What to add to a parameter's gradient, times the strength.
+        """Give what is added to a parameter's gradient, times the strength.
 
         :param number: which of ``parameters_at_work``
         :param parameter: the parameter
