@@ -43,7 +43,7 @@ class DataFlow(TorchFunctionMode):
     # Modules ----------------------------------------------------------------------------------------------------------
 
     def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """A module begins to run; a norm is followed as a whole, a scripted module can't be."""
+        """Called when a module begins to run; a norm is followed as a whole, a scripted module can't be followed."""
         given = args[0] if args and isinstance(args[0], Tensor) else None
         self.running.append((module, given))
         if given is not None and self._norm is None and is_norm(module):
@@ -52,7 +52,7 @@ class DataFlow(TorchFunctionMode):
             self.units.leave_out(self.units.sources(args), "read by a scripted module, which can't be followed")
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """A module has run."""
+        """Called when a module has run."""
         given = self.running.pop()[1]
         if module is self._norm and given is not None:
             self._norm = None
@@ -96,7 +96,7 @@ class DataFlow(TorchFunctionMode):
         return result
 
     def _called(self, func: Callable) -> Any:
-        """The module whose only work a function is, or the function."""
+        """The module that does nothing but call a function, if it is one that runs now; else the function."""
         module = self.running[-1][0] if self.running else None
         is_leaf = module is not None and not list(module.children()) and not list(module.parameters())
         return module if is_leaf or isinstance(module, nn.PReLU) else func
@@ -104,7 +104,7 @@ class DataFlow(TorchFunctionMode):
     # Layers -----------------------------------------------------------------------------------------------------------
 
     def _layer(self, call: Call) -> None:
-        """A linear layer or convolution reads the units of its input and computes units of its own."""
+        """Note that a linear layer or convolution reads the units of its input and computes units of its own."""
         given, weight = (
             {**dict(zip(("input", "weight"), call.args, strict=False)), **call.kwargs}[key]
             for key in ("input", "weight")
@@ -131,7 +131,7 @@ class DataFlow(TorchFunctionMode):
         self.units.locate(output, labels, {units.number: ()})
 
     def _is_repeated(self, module: nn.Module, given: Tensor) -> bool:
-        """Whether a module has been given the same before: then it does the same once more, which is no second use."""
+        """Whether a module has been given the same input before: to repeat a computation is no second use."""
         earlier = self.inputs.setdefault(module, [])
         if any(self.units.same(each, given) for each in earlier):
             return True
@@ -139,7 +139,7 @@ class DataFlow(TorchFunctionMode):
         return False
 
     def _obstacle(self, module: UnitModule, given: Tensor) -> str | None:
-        """What keeps a module's weights from being replaced, or its input from being seen."""
+        """The reason why a module's weights can't be replaced or its input can't be seen; None if they can."""
         name = self.units.name(module)
         caller, callers_input = self.running[-1]
         if isinstance(module, CONVOLUTIONS) and module.groups != 1:
@@ -167,7 +167,7 @@ class DataFlow(TorchFunctionMode):
     # The end ----------------------------------------------------------------------------------------------------------
 
     def conclude(self, outputs: Iterable[Any]) -> list[TracedUnits]:
-        """Leave out what leaves the network, is kept on it or is used twice.
+        """Leave out units that leave the network, are kept in an attribute, or are computed or read twice.
 
         :param outputs: everything the module returned
         :return: the units of every layer that ran, in the order in which they ran

@@ -1,4 +1,4 @@
-"""What torch's functions do to the hidden units they are given: where their output holds them, and changed how.
+"""Follows hidden units through torch's functions: where the output holds them, and how they have changed.
 
 The tables name functions without underscores before and after. Units are followed through these and through no others.
 """
@@ -30,7 +30,7 @@ ELEMENTWISE = ACTIVATIONS | frozenset((
     "float_power", "log1p", "mul", "multiply", "neg", "negative", "pow", "rdiv", "rpow", "rsub", "sin", "sqrt",
     "square", "sub", "subtract", "true_divide",
 ))
-"""Functions of each element by itself, as long as all tensors they are given hold the same units."""
+"""Functions of each element by itself, if all tensors they are given hold the same units."""
 
 PASS_THROUGH = frozenset((
     "alpha_dropout", "bfloat16", "clone", "contiguous", "cpu", "cuda", "data", "detach", "double", "dropout",
@@ -48,7 +48,7 @@ LAYOUT = JOINING | frozenset((
     "split_with_sizes", "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "tile", "transpose", "unbind",
     "unflatten", "unsafe_chunk", "unsafe_split", "unsqueeze", "view", "view_as", "vsplit",
 ))
-"""Functions that move elements and change none: where they take the units is seen by moving labels the same way."""
+"""Functions that move elements and change none: moving labels the same way shows where the units go."""
 
 REDUCTIONS = frozenset(("amax", "amin", "max", "mean", "min", "nanmean", "sum"))
 """Functions that reduce over axes; units stay apart if theirs is none of them."""
@@ -76,7 +76,7 @@ MEANINGS = {
     **dict.fromkeys(("copy", "setitem"), "its features are written into another tensor"),
     "group_norm": "a group normalisation mixes it with other units",
 }
-"""How some of the functions that end the search are put to the user."""
+"""How messages describe some of the functions that can't be followed."""
 # fmt: on
 
 
@@ -90,7 +90,7 @@ class FunctionRules:
         self.units = units
 
     def follow(self, call: Call) -> None:
-        """A function that is no layer reads units: hand them on to its output where it keeps them apart."""
+        """Hand units on from a function's input to its output, if it keeps them apart."""
         for names, follow in (
             (HARMLESS, lambda call: None),
             (PASS_THROUGH, self._pass_on),
@@ -113,7 +113,7 @@ class FunctionRules:
         self.units.locate(call.outputs[0], call.sources[0].labels, call.sources[0].paths)
 
     def _move(self, call: Call) -> None:
-        """Elements are moved: move the labels in the same way."""
+        """Move the labels as the function moves elements."""
         func = padded if call.name == "pad" else call.func
         args, kwargs = tree_map(lambda value: self._labels_of(value, call.name), (call.args, call.kwargs))
         moved = tree_leaves(func(*args, **kwargs))
@@ -128,7 +128,7 @@ class FunctionRules:
             self.units.locate(output, labels, {layer: paths[layer] for layer in layers_in(labels)})
 
     def _labels_of(self, value: Any, name: str) -> Any:
-        """What stands for an argument where the labels are moved in place of the elements."""
+        """The argument that stands for another where labels are moved in the place of elements."""
         if not isinstance(value, Tensor):
             return value
         if id(value) in self.units.located:
@@ -136,7 +136,7 @@ class FunctionRules:
         return torch.full(value.shape, OTHER, dtype=torch.float64) if name in JOINING else value.cpu()
 
     def _change(self, call: Call) -> None:
-        """Each element is changed by itself, given nothing else than the unit and constants."""
+        """Keep the labels where each element is changed by itself, given nothing but the unit and constants."""
         labels, output = call.sources[0].labels, call.outputs[0]
         others = [value for value in call.given if isinstance(value, Tensor) and id(value) not in self.units.located]
         alike = all(torch.equal(labels, source.labels) for source in call.sources)
@@ -161,7 +161,7 @@ class FunctionRules:
         self._condense(call, reduced(call.sources[0].labels, *call.args[1:], **axes))
 
     def _condense(self, call: Call, labels: Tensor | None) -> None:
-        """Each unit's features at several positions become one or a few."""
+        """Note that each unit's features at several positions become one or a few."""
         if labels is None or labels.shape != call.outputs[0].shape:
             return self._give_up(call)
         constants = (repr(value) for value in call.given if not isinstance(value, Tensor))

@@ -1,4 +1,4 @@
-"""Which layers read which, whatever lies between them: found by following the gradient back."""
+"""Finds which layers read which, whatever lies between them, by following the gradient back."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _follow_gradient(module: nn.Module, runs: Runs) -> tuple[dict[Node, UnitModu
 
 
 def _nearest(start: Node, made: dict[Node, UnitModule]) -> set[Node]:
-    """The layers' outputs that the gradient reaches from one without passing through a third."""
+    """The layers' outputs that the gradient reaches from one of them without passing through a third."""
     seen, ahead = {None}, [start]
     while ahead:
         following = {node for node, _ in ahead.pop().next_functions} - seen

@@ -1,4 +1,4 @@
-"""Which weights feed a hidden unit, and which read it."""
+"""The record of a hidden layer: which weights feed its units, and which read them."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class HiddenLayer:
         ]
 
     def by_reader(self) -> list[HiddenLayer]:
-        """The layer once for each of its outgoing layers, with that one alone."""
+        """One hidden layer for each outgoing layer, with that one alone."""
         pairs = zip(self.outgoing, self.columns, strict=True)
         return [replace(self, outgoing=[reader], columns=[columns]) for reader, columns in pairs]
 

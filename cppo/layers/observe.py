@@ -43,7 +43,7 @@ def observing(module: nn.Module, training: bool = False) -> Iterator[None]:
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The module itself under ``torch.compile`` and (distributed) data parallelism, whose parameters it shares."""
+    """The module inside of ``torch.compile`` and (distributed) data parallelism, which share its parameters."""
     while True:
         if isinstance(module, (nn.parallel.DistributedDataParallel, nn.parallel.DataParallel)):
             module = module.module

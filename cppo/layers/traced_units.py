@@ -69,7 +69,7 @@ class TracedUnits:
         return self.incoming.weight.shape[0]
 
     def leave_out(self, reason: str) -> None:
-        """These units can't be replaced; keep the first reason found."""
+        """Note why these units can't be replaced; the first reason found stays."""
         self.left_out = self.left_out or reason
 
     @property
@@ -138,7 +138,7 @@ class Call:
 
 
 NEVER_RAN = "it did not run by itself when the network was traced"
-"""Why a layer is left out of which nothing is known."""
+"""The reason for layers that were not traced."""
 
 
 class LeftOut(NamedTuple):

@@ -26,11 +26,11 @@ class UnitMap:
         self.located: dict[int, Located] = {}
 
     def name(self, module: nn.Module) -> str:
-        """What a message calls a module."""
+        """The name of a module in messages."""
         return self.names.get(module) or type(module).__name__
 
     def add(self, module: UnitModule) -> TracedUnits:
-        """Units of a layer that has run for the first time."""
+        """Add the units of a layer that has run for the first time."""
         units = self.traced[module] = TracedUnits(module, self.names.get(module, ""), len(self.traced))
         return units
 
@@ -52,12 +52,12 @@ class UnitMap:
         return torch.equal(first.labels, second.labels) and (OTHER not in first.labels or torch.equal(one, other))
 
     def sources(self, values: Any) -> list[Located]:
-        """What holds units among some values, nested or not."""
+        """The tensors that hold units among some values, nested or not."""
         found = {id(value): self.located[id(value)] for value in tree_leaves(values) if id(value) in self.located}
         return list(found.values())
 
     def places(self, vector: Tensor, module: nn.Module) -> list[Place]:
-        """Where whole layers lie along an axis that a module reads; the units of others are left out."""
+        """Find where whole layers lie along an axis that a module reads; layers that lie otherwise are left out."""
         places, scattered = find_places(vector, {each.number: each.n_units for each in self.traced.values()})
         for number in scattered:
             self.units(number).leave_out(
@@ -66,13 +66,13 @@ class UnitMap:
         return places
 
     def leave_out(self, sources: Iterable[Located], reason: str) -> None:
-        """The units in some tensors can't be replaced."""
+        """Note why the units in some tensors can't be replaced."""
         for source in sources:
             for layer in layers_in(source.labels):
                 self.units(layer).leave_out(reason)
 
     def notice_kept(self, module: nn.Module) -> None:
-        """Leave out the units that a module kept on itself, where anybody may read them later."""
+        """Leave out the units that a module has kept in an attribute, where anybody may read them later."""
         for part in module.modules():
             for key, value in vars(part).items():
                 if key != "_modules" and (kept := self.sources(value)):

@@ -1,4 +1,4 @@
-"""All remedies by name, and which go together."""
+"""Lists all remedies by name, and checks which go together."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Remedy(nn.Module):
         check_seed(seed)
         trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
         self.parameters_at_work = [parameter for parameter in unwrapped(module).parameters() if parameter in trained]
-        """What the optimizer trains of the module."""
+        """The module's parameters that the optimizer trains."""
         if not self.parameters_at_work:
             raise ValueError(f"the optimizer trains no parameter of {type(module).__name__}")
         self.ranks = Ranks()
@@ -55,17 +55,17 @@ class Remedy(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.parameters_at_work[0].device
 
     def begin(self) -> None:
         """Called before the first step, while the module is as it was initialised."""
 
     def before_step(self) -> None:
-        """Called before each step, when gradients are as the optimizer is going to use them."""
+        """Called before each step, when the gradients are final."""
 
     def after_step(self) -> None:
-        """Called after each step; ``n_steps`` counts it already."""
+        """Called after each step, which ``n_steps`` has counted."""
 
     def figures(self) -> dict[str, float]:
         """The figures to log."""

@@ -1,4 +1,4 @@
-"""Resetting the last layers from time to time."""
+"""Resets the last layers every so many steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cppo.remedies.remedy import Remedy
 
 
 class ResetLastLayers(Remedy):
-    """Every so many steps, the last layers begin anew: weights and the state of their optimizer.
+    """Resets the last layers every so many steps: their weights and the state of their optimizer.
 
     New weights come from the initializer, brought to the root mean square that the layer had at first: an output layer
     that began small begins small again. Biases go back to what they were at first.
@@ -70,14 +70,14 @@ class ResetLastLayers(Remedy):
         return trained
 
     def begin(self) -> None:
-        """Take down what the layers are at first."""
+        """Keep the initial sizes and biases of the layers."""
         for number, layer in enumerate(self.layers):
             self.get_buffer(f"size_{number}").copy_(_root_mean_square(layer.weight))
             if layer.bias is not None:
                 self.get_buffer(f"bias_{number}").copy_(layer.bias)
 
     def after_step(self) -> None:
-        """Reset where it is time to."""
+        """Every so many steps, reset the layers."""
         if self.n_steps % self.every:
             return
         self.n_resets += 1
@@ -98,7 +98,7 @@ class ResetLastLayers(Remedy):
         return {"resets": self.n_resets}
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The number of resets besides what every remedy saves."""
+        """The state of every remedy, and the number of resets."""
         return super().get_extra_state() | {"n_resets": self.n_resets}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

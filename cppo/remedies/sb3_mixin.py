@@ -30,7 +30,7 @@ else:
     Algorithm = object
 
 SEEDS_OF_OTHERS = 1000
-"""Seeds from the model's own on that are left to continual backpropagation and the environments."""
+"""The remedies' seeds begin so far from the model's; continual backpropagation and environments have those between."""
 
 RemedySettings = Mapping[str, Mapping[str, Any]]
 """The settings of remedies, by name."""
@@ -95,7 +95,7 @@ class RemediesMixin(Algorithm):
         return [*state_dicts, *(["interventions"] if self.interventions else [])], tensors
 
     def dump_logs(self, *args: Any, **kwargs: Any) -> None:
-        """Add to the log what the remedies did, then write it as the algorithm does."""
+        """Log the remedies' figures, then write the log as the algorithm does."""
         for name, of_network in self.interventions.items():
             for network, remedy in of_network.items():  # type: ignore[operator]
                 for key, value in remedy.figures().items():
@@ -108,7 +108,7 @@ class RemediedPPO(RemediesMixin, PPO):
 
 
 class RemediedCPPO(CPPO, RemediesMixin, PPO):
-    """Continual PPO with further remedies; takes their settings and what ``CPPO`` takes, by name or in its order."""
+    """Continual PPO with further remedies; takes ``CPPO``'s arguments in their order, and ``remedies`` by name."""
 
     def __init__(self, *args: Any, remedies: RemedySettings | Iterable[str] = (), **kwargs: Any) -> None:
         self.remedies = _by_name(remedies)  # CPPO's own arguments are the last that it hands on
@@ -135,7 +135,7 @@ def remodelling(policy_class: type[BasePolicy], remedies: RemedySettings) -> Cal
 
 
 def remodel_policy(policy: BasePolicy, remedies: RemedySettings) -> BasePolicy:
-    """Make those of some remedies that are changes of networks to a policy's networks, targets included.
+    """Change a policy's networks, targets included, by those of some remedies that are part of the network.
 
     :param policy: a policy as it was built; its optimizers are given the new parameters
     :param remedies: settings by name; other remedies than changes of the network are passed over

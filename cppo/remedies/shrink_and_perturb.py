@@ -1,4 +1,4 @@
-"""Shrink and perturb: weights get a little smaller and a little noise at every step."""
+"""Shrink and perturb: at every step all weights get a little smaller and a little noisier."""
 
 from __future__ import annotations
 
