@@ -9,9 +9,9 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from cppo.checks import unwrapped
 from cppo.layers.find import never_seen, replaceable, trace
 from cppo.layers.hidden_layer import HiddenLayer
+from cppo.layers.observe import unwrapped
 from cppo.layers.traced_units import merge
 from cppo.sb3.policy_runs import ways_to_run
 

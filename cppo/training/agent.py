@@ -16,7 +16,7 @@ from cppo.fast.closed_form import with_closed_form
 from cppo.fast.lean_buffer import LeanRolloutBuffer
 from cppo.fast.lean_policy import LeanMlpPolicy
 from cppo.fast.quick_policy import QuickMlpPolicy
-from cppo.remedies.mixin import RemediedCPPO, RemediedPPO, remodel_policy
+from cppo.remedies.sb3_mixin import RemediedCPPO, RemediedPPO, remodel_policy
 from cppo.sb3.ppo import CPPO
 from cppo.settings.choices import CONTINUAL_BACKPROP_FIELDS
 from cppo.settings.remedies import remedies_of
