@@ -164,15 +164,16 @@ def _chain(name: str, hidden: nn.Module, last: nn.Module) -> PlainNetwork:
     """Take a network for linear layers with one and the same activation after each but the last."""
     modules = [*hidden.children(), last]
     linears, kinds = modules[::2], {type(module) for module in modules[1::2]}
-    others = [module for module in linears if type(module) is not nn.Linear or module.bias is None]
-    others += [module for module in modules[1::2] if type(module) not in ACTIVATIONS]
-    if type(hidden) is not nn.Sequential or others:
-        raise NotPlainError(f"the {name} has a {type(others[0] if others else hidden).__name__}")
-    if len(modules) % 2 == 0 or len(kinds) != 1:
+    leaves = [part for part in [*hidden.modules()][1:] if not [*part.children()]]
+    if unknown := [type(part).__name__ for part in leaves if type(part) not in (nn.Linear, *ACTIVATIONS)]:
+        raise NotPlainError(f"the {name} has a {unknown[0]}")
+    are_linear = all(type(module) is nn.Linear and module.bias is not None for module in linears)
+    is_even = type(hidden) is nn.Sequential and len(modules) % 2 == 1 and len(kinds) == 1 and kinds <= set(ACTIVATIONS)
+    if not (are_linear and is_even):
         raise NotPlainError(f"the {name} is no chain of hidden layers with one activation")
     if not all(map(_hears_features_only, (hidden, *modules))):
         raise NotPlainError(f"somebody's hook listens to the {name}")
-    return PlainNetwork(linears, kinds.pop())  # type: ignore[arg-type]
+    return PlainNetwork(linears, kinds.pop())  # type: ignore[arg-type] # checked above
 
 
 def _hears_features_only(module: nn.Module) -> bool:

@@ -57,6 +57,14 @@ class TwoActivations(ActorCriticPolicy):
         self.mlp_extractor.value_net[1] = nn.ReLU()
 
 
+class Dropping(ActorCriticPolicy):
+    """A policy with a dropout in its critic."""
+
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+        self.mlp_extractor.value_net[1] = nn.Sequential(nn.Tanh(), nn.Dropout())
+
+
 class OwnExtractor(FlattenExtractor):
     """A features extractor that may do anything."""
 
@@ -109,6 +117,7 @@ REFUSED = {
     "discrete actions": ({"env": "CartPole-v1"}, "drawn from a CategoricalDistribution, not from a Gaussian"),
     "observations that are numbers": ({"env": "FrozenLake-v1"}, r"observations are no vectors, but Discrete\(16\)"),
     "another activation": ({"policy_kwargs": {"activation_fn": nn.ELU}}, "the actor has a ELU"),
+    "another layer": ({"policy": Dropping}, "the critic has a Dropout"),
     "no hidden layers": ({"policy_kwargs": {"net_arch": []}}, "the actor is no chain of hidden layers"),
     "two activations": ({"policy": TwoActivations}, "the critic is no chain of hidden layers with one activation"),
     "a features extractor": (
