@@ -109,7 +109,7 @@ def trace_policy(policy: BasePolicy) -> list[TracedUnits]:
 
 
 def _not_seen(policy: BasePolicy, traced: list[TracedUnits]) -> dict[str, str]:
-    """Why what didn't run is left out; of a target network one line says it."""
+    """Say why what didn't run is left out, in one line for a target network."""
     reasons = {}
     for layer in never_seen(policy, traced):
         head, target, _ = layer.name.partition("_target.")

@@ -13,9 +13,7 @@ from torch import nn
 
 from cppo.cbp.initializers import INITIALIZERS, draw_weights
 from cppo.fast.closed_form import with_closed_form
-from cppo.fast.lean_buffer import LeanRolloutBuffer
-from cppo.fast.lean_policy import LeanMlpPolicy
-from cppo.fast.quick_policy import QuickMlpPolicy
+from cppo.fast.policy import LeanMlpPolicy, QuickMlpPolicy
 from cppo.remedies.sb3_mixin import RemediedCPPO, RemediedPPO, remodel_policy
 from cppo.sb3.ppo import CPPO
 from cppo.settings.choices import CONTINUAL_BACKPROP_FIELDS
@@ -63,10 +61,9 @@ def build_model(settings: Settings, env: VecEnv) -> PPO:
 
     :param settings: resolved settings
     :param env: the environments it learns from
-    :raises ValueError: if they don't fit each other
+    :raises ValueError: if they don't fit each other, or the closed form was asked for and can't run
     """
-    arguments = {name: getattr(settings, name) for name in PPO_FIELDS}
-    arguments |= {"policy_kwargs": policy_arguments(settings), "rollout_buffer_class": LeanRolloutBuffer}
+    arguments = {name: getattr(settings, name) for name in PPO_FIELDS} | {"policy_kwargs": policy_arguments(settings)}
     if settings.is_continual:
         arguments |= {name: getattr(settings, name) for name in CONTINUAL_BACKPROP_FIELDS}
     kind: type[PPO] = CPPO if settings.is_continual else PPO
@@ -77,6 +74,7 @@ def build_model(settings: Settings, env: VecEnv) -> PPO:
     if settings.update == "closed-form":  # equal to rounding, so the policy's pass may be too
         kind, policy = with_closed_form(kind), QuickMlpPolicy
     model = kind(policy, env, **arguments)
+    model.policy_class = ActorCriticPolicy  # named in model.zip, so that stable-baselines3 alone can read it
     draw_initial_weights(model.policy, settings)
     return model
 

@@ -6,7 +6,7 @@ from cppo.runs.folder import RunFolder
 from cppo.settings.limits import flag
 from cppo.settings.settings import Settings
 
-CHANGEABLE = ("total_timesteps", "keep_checkpoints", "restart_workers")
+CHANGEABLE = ("total_timesteps", "keep_checkpoints", "restart_workers", "update")
 """Settings that leave what has been trained so far as it is."""
 
 

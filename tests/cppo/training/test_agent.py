@@ -7,6 +7,8 @@ import math
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import gymnasium as gym
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
 from torch import nn
 
 from cppo import CPPO
@@ -179,6 +182,48 @@ def test_a_loaded_policy_acts_as_the_saved_model(run, env):
         observation = env.observation_space.sample()
         expected = saved.predict(observation, deterministic=True)[0]
         assert np.array_equal(loaded.predict(observation, deterministic=True)[0], expected)
+
+
+@pytest.mark.parametrize("update", ["autograd", "closed-form"])
+def test_an_exported_ppo_is_read_by_stable_baselines3_alone(update, tmp_path):
+    model = build(algo="ppo", update=update).learn(32)
+    model.save(tmp_path / "model.zip")
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        data = json.loads(archive.read("data"))
+        members = [archive.read(name) for name in archive.namelist()]
+    pickles = [base64.b64decode(value[":serialized:"]) for value in data.values() if ":serialized:" in str(value)]
+    assert not [content for content in (*members, *pickles) if b"cppo." in content]
+    observation = [0.1, 0.2, 0.3]
+    code = f"""
+import sys, warnings
+sys.modules["cppo"] = None  # to import it is an error
+warnings.simplefilter("error")
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+model = PPO.load({str(tmp_path / "model.zip")!r}, device="cpu")
+assert type(model.policy) is ActorCriticPolicy
+print(model.predict({observation}, deterministic=True)[0][0])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert float(found) == pytest.approx(model.predict(observation, deterministic=True)[0][0], rel=1e-6)
+
+
+def test_an_agent_exported_under_the_earlier_names_is_read(copied):
+    """Runs of before named three modules that have moved, in pickles like these."""
+    with zipfile.ZipFile(copied.model) as archive:
+        data = json.loads(archive.read("data"))
+    expected = CPPO.load(copied.model, device="cpu").policy.state_dict()
+    names = {"rollout_buffer_class": "lean_buffer\nLeanRolloutBuffer", "policy_class": "quick_policy\nQuickMlpPolicy"}
+    for name in (names, names | {"policy_class": "lean_policy\nLeanMlpPolicy"}):
+        for key, place in name.items():
+            pickled = base64.b64encode(f"ccppo.{place}\n.".encode()).decode()
+            data[key] = {":type:": "<class 'abc.ABCMeta'>", ":serialized:": pickled}
+        rewrite(copied, "data", json.dumps(data).encode())
+        loaded = CPPO.load(copied.model, device="cpu")
+        assert type(loaded.policy).__name__ == name["policy_class"].split("\n")[1]
+        assert type(loaded.rollout_buffer) is RolloutBuffer
+        for key, tensor in loaded.policy.state_dict().items():
+            assert torch.equal(tensor, expected[key])
 
 
 class Trap:
