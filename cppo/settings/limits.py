@@ -1,13 +1,74 @@
-"""Which values a setting may have."""
+"""Holds which values a setting may have, and which settings belong together."""
 
 from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-if TYPE_CHECKING:
-    from cppo.settings.settings import Settings
+Algorithm = Literal[
+    "ppo",
+    "ppo-adam",
+    "ppo-l2",
+    "ppo-shrink-perturb",
+    "ppo-regenerative",
+    "ppo-redo",
+    "ppo-redo-l2",
+    "ppo-ccbp",
+    "ppo-reset-last",
+    "ppo-layer-norm",
+    "ppo-online-norm",
+    "ppo-dropout",
+    "ppo-crelu",
+    "cppo",
+    "cppo-l2",
+    "cppo-layer-norm",
+]
+Protocol = Literal["talk", "nature", "quick"]
+Activation = Literal["relu", "tanh", "elu", "leaky_relu", "silu"]
+WeightInit = Literal["lecun_uniform", "kaiming_uniform", "xavier_uniform", "torch_default", "orthogonal"]
+UtilityName = Literal[
+    "contribution",
+    "mean_corrected_contribution",
+    "adaptable_contribution",
+    "weight",
+    "activation",
+    "random",
+    "gradient",
+]
+Remedy = Literal[
+    "shrink-perturb",
+    "regenerative",
+    "redo",
+    "ccbp",
+    "reset-last",
+    "layer-norm",
+    "online-norm",
+    "dropout",
+    "crelu",
+]
+"""Remedies besides L2, which is --weight-decay, and continual backpropagation."""
+
+FRICTION_FIELDS = ("change_every", "friction_range", "frictions", "change_at", "schedule_seed")
+CONTINUAL_BACKPROP_FIELDS = (
+    "replacement_rate",
+    "maturity_threshold",
+    "decay_rate",
+    "utility",
+    "initializer",
+    "bias_transfer",
+    "reset_optimizer_state",
+)
+REMEDY_FIELDS: dict[str, dict[str, str]] = {
+    "shrink-perturb": {"shrink_decay": "decay", "perturb_noise": "noise"},
+    "regenerative": {"regenerative_strength": "strength"},
+    "redo": {"redo_threshold": "threshold", "redo_every": "every"},
+    "ccbp": {"ccbp_rate": "replacement_rate", "ccbp_every": "every"},
+    "reset-last": {"reset_layers": "n_layers", "reset_every": "every"},
+    "dropout": {"dropout": "p"},
+}
+"""For each remedy that has settings, the arguments they become."""
 
 LARGEST = sys.float_info.max
 BELOW_ONE = math.nextafter(1, 0)
@@ -88,19 +149,21 @@ class NoEffectError(ValueError):
         self.key = key
 
 
-def check(settings: Settings) -> None:
+def check(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     """Check every value of resolved settings; None, which marks what is off or without effect, is always allowed.
 
+    :param values: of the settings, by name
+    :param kinds: the type each setting is declared as
     :raises ValueError: names the setting, its value and what is allowed
     """
-    for key, kind in get_type_hints(type(settings)).items():
-        check_type(flag(key), getattr(settings, key), kind)
+    for key, kind in kinds.items():
+        check_type(flag(key), values[key], kind)
     for key, (lowest, highest, words) in RANGES.items():
-        value = getattr(settings, key)
+        value = values[key]
         for number in value if isinstance(value, tuple) else [value]:
             if number is not None and not lowest <= number <= highest:
                 raise ValueError(f"{flag(key)} {number} is not allowed: it must be {words}")
-    if settings.normalize_advantage and settings.n_envs * (settings.n_steps or 0) < 2:
+    if values["normalize_advantage"] and values["n_envs"] * (values["n_steps"] or 0) < 2:
         raise ValueError("--n-steps times --n-envs must be at least 2 to normalize advantages")
 
 

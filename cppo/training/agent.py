@@ -18,8 +18,7 @@ from cppo.fast.lean_policy import LeanMlpPolicy
 from cppo.fast.quick_policy import QuickMlpPolicy
 from cppo.remedies.mixin import RemediedCPPO, RemediedPPO, remodel_policy
 from cppo.sb3.ppo import CPPO
-from cppo.settings.choices import CONTINUAL_BACKPROP_FIELDS
-from cppo.settings.remedies import remedies_of
+from cppo.settings.limits import CONTINUAL_BACKPROP_FIELDS
 from cppo.settings.settings import Settings
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU}
@@ -70,7 +69,7 @@ def build_model(settings: Settings, env: VecEnv) -> PPO:
     if settings.is_continual:
         arguments |= {name: getattr(settings, name) for name in CONTINUAL_BACKPROP_FIELDS}
     kind: type[PPO] = CPPO if settings.is_continual else PPO
-    if remedies := remedies_of(settings):
+    if remedies := settings.remedy_arguments:
         kind = RemediedCPPO if settings.is_continual else RemediedPPO
         arguments["remedies"] = remedies
     policy = LeanMlpPolicy
@@ -105,6 +104,6 @@ def new_policy(settings: Settings, observation_space: spaces.Space, action_space
             use_sde=settings.use_sde,
             **policy_arguments(settings),
         )
-        remodel_policy(policy, remedies_of(settings))
+        remodel_policy(policy, settings.remedy_arguments)
         draw_initial_weights(policy, settings)
     return policy

@@ -7,7 +7,7 @@ import torch
 from cppo.remedies import OnlineNorm, RemediedCPPO, RemediedPPO
 from cppo.remedies.registry import REMEDIES
 from cppo.runs.folder import RunFolder
-from cppo.settings.choices import REMEDY_FIELDS
+from cppo.settings.limits import REMEDY_FIELDS
 from cppo.settings.presets import METHODS, preset
 from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
@@ -103,13 +103,6 @@ def test_a_run_is_named_by_the_remedies_that_its_algorithm_does_not_bring():
     name = Settings(algo="cppo-l2", remedies=("layer-norm", "dropout")).resolved().default_name
     assert name == "nature-SlipperyAnt-v0-cppo-l2+layer-norm+dropout-seed0"
     assert Settings(algo="ppo-redo").resolved().default_name == "nature-SlipperyAnt-v0-ppo-redo-seed0"
-
-
-def test_a_run_of_before_there_were_remedies_can_be_read():
-    values = Settings(algo="ppo").resolved().as_dict()
-    for key in ("remedies", *PLACES):
-        del values[key]
-    assert Settings.from_dict(values).remedies == ()
 
 
 @pytest.mark.parametrize(

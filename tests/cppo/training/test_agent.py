@@ -19,7 +19,7 @@ from torch import nn
 from cppo import CPPO
 from cppo.fast.closed_form import ClosedFormUpdate
 from cppo.runs.folder import RunFolder
-from cppo.settings.choices import REMEDY_FIELDS
+from cppo.settings.limits import REMEDY_FIELDS
 from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
 from cppo.training.environments import make_vec_env
