@@ -1,4 +1,4 @@
-"""Holds which values a setting may have, and which settings belong together."""
+"""Which values a setting may have, and which settings belong together."""
 
 from __future__ import annotations
 
@@ -38,15 +38,7 @@ UtilityName = Literal[
     "gradient",
 ]
 Remedy = Literal[
-    "shrink-perturb",
-    "regenerative",
-    "redo",
-    "ccbp",
-    "reset-last",
-    "layer-norm",
-    "online-norm",
-    "dropout",
-    "crelu",
+    "shrink-perturb", "regenerative", "redo", "ccbp", "reset-last", "layer-norm", "online-norm", "dropout", "crelu"
 ]
 """Remedies besides L2, which is --weight-decay, and continual backpropagation."""
 
@@ -75,7 +67,7 @@ BELOW_ONE = math.nextafter(1, 0)
 
 
 class Range(NamedTuple):
-    """Lowest and highest value allowed, and how to say so."""
+    """The lowest and the highest value allowed, and how an error message says so."""
 
     lowest: float
     highest: float
@@ -90,44 +82,19 @@ FEW = Range(1, 4096, "at least 1 and at most 4096")
 
 RANGES = {
     "seed": Range(0, 2**32 - 1, f"at least 0 and at most {2**32 - 1}"),
-    "schedule_seed": NOT_NEGATIVE,
-    "total_timesteps": COUNT,
-    "change_every": COUNT,
-    "n_envs": FEW,
-    "torch_threads": FEW,
-    "checkpoint_every": COUNT,
-    "keep_checkpoints": COUNT,
-    "plasticity_every": NOT_NEGATIVE,
-    "learning_rate": NOT_NEGATIVE,
-    "n_steps": COUNT,
     "batch_size": Range(2, LARGEST, "at least 2"),
-    "n_epochs": COUNT,
-    "gamma": SHARE,
-    "gae_lambda": SHARE,
-    "clip_range": NOT_NEGATIVE,
     "clip_range_vf": Range(math.ulp(0), LARGEST, "finite and above 0"),
-    "ent_coef": NOT_NEGATIVE,
-    "vf_coef": NOT_NEGATIVE,
     "max_grad_norm": Range(0, math.inf, "at least 0"),
     "sde_sample_freq": Range(-1, LARGEST, "at least -1"),
-    "target_kl": NOT_NEGATIVE,
-    "net_arch": COUNT,
-    "betas": DECAY,
-    "adam_eps": NOT_NEGATIVE,
-    "weight_decay": NOT_NEGATIVE,
-    "shrink_decay": SHARE,
-    "perturb_noise": NOT_NEGATIVE,
-    "regenerative_strength": NOT_NEGATIVE,
-    "redo_threshold": NOT_NEGATIVE,
-    "redo_every": COUNT,
-    "ccbp_rate": SHARE,
-    "ccbp_every": COUNT,
-    "reset_layers": COUNT,
-    "reset_every": COUNT,
-    "dropout": SHARE,
-    "replacement_rate": SHARE,
-    "maturity_threshold": NOT_NEGATIVE,
-    "decay_rate": DECAY,
+    **dict.fromkeys(("n_envs", "torch_threads"), FEW),
+    **dict.fromkeys(("total_timesteps", "change_every", "checkpoint_every", "keep_checkpoints"), COUNT),
+    **dict.fromkeys(("n_steps", "n_epochs", "net_arch"), COUNT),
+    **dict.fromkeys(("redo_every", "ccbp_every", "reset_layers", "reset_every"), COUNT),
+    **dict.fromkeys(("schedule_seed", "plasticity_every", "learning_rate", "clip_range", "ent_coef"), NOT_NEGATIVE),
+    **dict.fromkeys(("vf_coef", "target_kl", "adam_eps", "weight_decay", "maturity_threshold"), NOT_NEGATIVE),
+    **dict.fromkeys(("perturb_noise", "regenerative_strength", "redo_threshold"), NOT_NEGATIVE),
+    **dict.fromkeys(("gamma", "gae_lambda", "replacement_rate", "shrink_decay", "ccbp_rate", "dropout"), SHARE),
+    **dict.fromkeys(("betas", "decay_rate"), DECAY),
 }
 """Of every number; frictions are checked by the environment itself."""
 
@@ -177,7 +144,7 @@ def check_type(name: str, value: Any, kind: Any) -> None:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of the kind a field is declared as; the commands' parser has seen to it, a file has not."""
+    """Whether a value is of the kind a setting is declared as; nothing has checked the values of a file yet."""
     parts = get_args(kind)
     if get_origin(kind) is Literal:
         return value in parts

@@ -1,4 +1,4 @@
-"""Everything that determines a training run, as data."""
+"""The settings of a training run: everything that determines it."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ class Settings:
             values[key] = None
 
     def _check_remedies(self) -> None:
-        """Refuse what doesn't go together against loss of plasticity."""
+        """Refuse remedies that can't be combined with each other or with the algorithm."""
         if twice := [name for name in self.remedies if self.remedies.count(name) > 1]:
             raise ValueError(f"--remedies names {twice[0]} twice")
         besides = [CBP] * self.is_continual + ["l2"] * (self.weight_decay > 0)

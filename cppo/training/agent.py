@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from typing import Any
 
 import torch
@@ -22,25 +24,8 @@ from cppo.settings.limits import CONTINUAL_BACKPROP_FIELDS
 from cppo.settings.settings import Settings
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU}
-PPO_FIELDS = (
-    "learning_rate",
-    "n_steps",
-    "batch_size",
-    "n_epochs",
-    "gamma",
-    "gae_lambda",
-    "clip_range",
-    "clip_range_vf",
-    "normalize_advantage",
-    "ent_coef",
-    "vf_coef",
-    "max_grad_norm",
-    "use_sde",
-    "sde_sample_freq",
-    "target_kl",
-    "seed",
-    "device",
-)
+PPO_FIELDS = {field.name for field in dataclasses.fields(Settings)} & inspect.signature(PPO).parameters.keys() - {"env"}
+"""The settings that PPO takes under the same name."""
 
 
 def policy_arguments(settings: Settings) -> dict[str, Any]:
@@ -49,11 +34,7 @@ def policy_arguments(settings: Settings) -> dict[str, Any]:
         "net_arch": list(settings.net_arch),
         "activation_fn": ACTIVATIONS[settings.activation],
         "ortho_init": settings.weight_init == "orthogonal",
-        "optimizer_kwargs": {
-            "betas": settings.betas,
-            "eps": settings.adam_eps,
-            "weight_decay": settings.weight_decay,
-        },
+        "optimizer_kwargs": {"betas": settings.betas, "eps": settings.adam_eps, "weight_decay": settings.weight_decay},
     }
 
 

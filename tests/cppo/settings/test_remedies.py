@@ -12,8 +12,9 @@ from cppo.settings.presets import METHODS, preset
 from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
 from cppo.training.environments import make_vec_env
-from cppo.training.trained_policy import load_policy
-from cppo.training.training import prepare, train
+from cppo.training.starting import prepare
+from cppo.training.trained_policy import read_policy
+from cppo.training.training import train
 
 SMALL = {"env": "Pendulum-v1", "net_arch": (8, 6), "n_envs": 1, "n_steps": 32, "batch_size": 16, "n_epochs": 1}
 WITH_REMEDIES = [algo for algo in METHODS["nature"] if preset("nature", algo)["remedies"]]
@@ -60,7 +61,7 @@ def test_a_trained_agent_is_read_back_and_its_model_too(tmp_path, algo):
     train(training)
     model = training.model
     with gym.make("Pendulum-v1") as env:
-        policy = load_policy(RunFolder(tmp_path), env)
+        policy = read_policy(RunFolder(tmp_path), env)[0]
     own = model.policy.state_dict()
     assert all(torch.equal(own[name], value) for name, value in policy.state_dict().items())
     kind = RemediedCPPO if algo.startswith("cppo") else RemediedPPO
