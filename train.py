@@ -9,7 +9,7 @@ from cppo.command_line import or_fail, show_warnings_plainly
 from cppo.grids.executors import make_executor
 from cppo.grids.grid import PlannedRun
 from cppo.grids.many import GridTraining, plan, report_grid
-from cppo.grids.flags import PROGRAM, TrainFlags, read_flags
+from cppo.grids.train_flags import PROGRAM, TrainFlags, read_flags
 from cppo.training.starting import Training, continued, prepare, resume
 from cppo.training.training import report, train
 
