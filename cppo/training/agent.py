@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from typing import Any
 
 import torch
@@ -16,30 +18,12 @@ from cppo.fast.closed_form import with_closed_form
 from cppo.fast.policy import LeanMlpPolicy, QuickMlpPolicy
 from cppo.remedies.sb3_mixin import RemediedCPPO, RemediedPPO, remodel_policy
 from cppo.sb3.ppo import CPPO
-from cppo.settings.choices import CONTINUAL_BACKPROP_FIELDS
-from cppo.settings.remedies import remedies_of
+from cppo.settings.limits import CONTINUAL_BACKPROP_FIELDS
 from cppo.settings.settings import Settings
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU}
-PPO_FIELDS = (
-    "learning_rate",
-    "n_steps",
-    "batch_size",
-    "n_epochs",
-    "gamma",
-    "gae_lambda",
-    "clip_range",
-    "clip_range_vf",
-    "normalize_advantage",
-    "ent_coef",
-    "vf_coef",
-    "max_grad_norm",
-    "use_sde",
-    "sde_sample_freq",
-    "target_kl",
-    "seed",
-    "device",
-)
+PPO_FIELDS = {field.name for field in dataclasses.fields(Settings)} & inspect.signature(PPO).parameters.keys() - {"env"}
+"""The settings that PPO takes under the same name."""
 
 
 def policy_arguments(settings: Settings) -> dict[str, Any]:
@@ -48,11 +32,7 @@ def policy_arguments(settings: Settings) -> dict[str, Any]:
         "net_arch": list(settings.net_arch),
         "activation_fn": ACTIVATIONS[settings.activation],
         "ortho_init": settings.weight_init == "orthogonal",
-        "optimizer_kwargs": {
-            "betas": settings.betas,
-            "eps": settings.adam_eps,
-            "weight_decay": settings.weight_decay,
-        },
+        "optimizer_kwargs": {"betas": settings.betas, "eps": settings.adam_eps, "weight_decay": settings.weight_decay},
     }
 
 
@@ -67,7 +47,7 @@ def build_model(settings: Settings, env: VecEnv) -> PPO:
     if settings.is_continual:
         arguments |= {name: getattr(settings, name) for name in CONTINUAL_BACKPROP_FIELDS}
     kind: type[PPO] = CPPO if settings.is_continual else PPO
-    if remedies := remedies_of(settings):
+    if remedies := settings.remedy_arguments:
         kind = RemediedCPPO if settings.is_continual else RemediedPPO
         arguments["remedies"] = remedies
     policy = LeanMlpPolicy
@@ -103,6 +83,6 @@ def new_policy(settings: Settings, observation_space: spaces.Space, action_space
             use_sde=settings.use_sde,
             **policy_arguments(settings),
         )
-        remodel_policy(policy, remedies_of(settings))
+        remodel_policy(policy, settings.remedy_arguments)
         draw_initial_weights(policy, settings)
     return policy

@@ -9,8 +9,8 @@ import torch
 from cppo.runs.checkpoints import Checkpoints
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
-from cppo.training.resuming import continued
-from cppo.training.training import prepare, resume, train
+from cppo.training.starting import continued, prepare, resume
+from cppo.training.training import train
 from tests.kills.compare import differences, figures
 
 SMALL = {
@@ -99,7 +99,7 @@ def test_more_steps_than_at_first(uninterrupted, tmp_path):
     run(tmp_path / "run", SLIPPERY, total_timesteps=512)
     folder = RunFolder(tmp_path / "run")
     longer = continued(folder, Settings(**SLIPPERY).resolved())
-    assert train(resume(longer, folder, [])).steps == 1024
+    assert train(resume(longer, folder, [])).ending.steps == 1024
     assert folder.settings().total_timesteps == 1024
     assert not differences(tmp_path / "run", uninterrupted("slippery ant"))
 
