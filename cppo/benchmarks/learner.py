@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from cppo.benchmarks.networks import kaiming
-from cppo.benchmarks.settings import LearnerSettings
+from cppo.benchmarks.initial_networks import kaiming
+from cppo.benchmarks.learner_settings import LearnerSettings
 from cppo.cbp.continual_backprop import ContinualBackprop
 from cppo.remedies import Intervention, ReDo, ShrinkAndPerturb
 

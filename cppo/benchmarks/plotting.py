@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cppo.benchmarks.folder import ResultFolder
+from cppo.benchmarks.learner_settings import LearnerSettings
 from cppo.benchmarks.problem import Problem, Row
-from cppo.benchmarks.settings import LearnerSettings
+from cppo.benchmarks.results_folder import ResultFolder
 from cppo.benchmarks.statistics import Curve, curve
 from cppo.files import replacing
 from cppo.settings.limits import flag

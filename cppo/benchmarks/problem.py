@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from cppo.benchmarks.settings import LearnerSettings
+from cppo.benchmarks.learner_settings import LearnerSettings
 
 Row = dict[str, float]
 """One line of ``progress.csv``: the seed, when, and the measures."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from cppo.benchmarks.folder import ResultFolder
+from cppo.benchmarks.learner_settings import LearnerSettings
 from cppo.benchmarks.problem import Problem, Row
 from cppo.benchmarks.problems import PROBLEMS
-from cppo.benchmarks.settings import LearnerSettings
+from cppo.benchmarks.results_folder import ResultFolder
 from cppo.compiled import numba
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from cppo.benchmarks.images.data import SHAPE, Classes, find_classes
+from cppo.benchmarks.images.images_settings import ImagesSettings
 from cppo.benchmarks.images.network import build_network, renew_output
-from cppo.benchmarks.images.settings import ImagesSettings
 from cppo.benchmarks.learner import Learner
-from cppo.benchmarks.measures import measure_units
+from cppo.benchmarks.plasticity_columns import measure_units
 from cppo.benchmarks.problem import Problem, Row
 
 TESTED_AT_ONCE = 500

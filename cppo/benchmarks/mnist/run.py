@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cppo.benchmarks.measures import measure_units
-from cppo.benchmarks.mnist.compiled import CompiledLearner
+from cppo.benchmarks.mnist.compiled_learner import CompiledLearner
 from cppo.benchmarks.mnist.data import PermutedTasks, load_digits, without_black
-from cppo.benchmarks.mnist.settings import MnistSettings
+from cppo.benchmarks.mnist.mnist_settings import MnistSettings
 from cppo.benchmarks.mnist.single import TorchLearner
+from cppo.benchmarks.plasticity_columns import measure_units
 from cppo.benchmarks.problem import Problem, Row
 
 SAMPLES = 2000

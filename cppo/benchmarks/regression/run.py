@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cppo.benchmarks.measures import measure_layer
+from cppo.benchmarks.plasticity_columns import measure_layer
 from cppo.benchmarks.problem import Problem, Row
 from cppo.benchmarks.regression.batch import RegressionBatch, alike
-from cppo.benchmarks.regression.problem import INPUTS
-from cppo.benchmarks.regression.settings import RegressionSettings
+from cppo.benchmarks.regression.bit_flipping import INPUTS
+from cppo.benchmarks.regression.regression_settings import RegressionSettings
 from cppo.benchmarks.regression.single import build_learner, build_network, squared_errors
 
 SAMPLES = 2000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cppo.benchmarks.settings import RANGES, LearnerSettings
+from cppo.benchmarks.learner_settings import RANGES, LearnerSettings
 from cppo.settings.limits import COUNT, Range
 
 _BP: dict[str, Any] = {"step_size": 0.01, "momentum": 0.9, "is_convolutional": True}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cppo.benchmarks.mnist.compiled import CompiledLearner
+from cppo.benchmarks.mnist.compiled_learner import CompiledLearner
 from cppo.benchmarks.mnist.data import PermutedTasks, load_digits, without_black
-from cppo.benchmarks.mnist.settings import MnistSettings
+from cppo.benchmarks.mnist.mnist_settings import MnistSettings
 from cppo.benchmarks.mnist.single import TorchLearner
 
 DIGITS = load_digits()

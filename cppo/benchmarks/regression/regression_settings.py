@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from cppo.benchmarks.learner_settings import RANGES, LearnerSettings
 from cppo.benchmarks.regression.activations import ActivationName
-from cppo.benchmarks.regression.problem import Flip
-from cppo.benchmarks.settings import RANGES, LearnerSettings
+from cppo.benchmarks.regression.bit_flipping import Flip
 from cppo.settings.limits import COUNT, Range
 
 _CBP = {

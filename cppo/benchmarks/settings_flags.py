@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 
-from cppo.benchmarks.settings import LearnerSettings
+from cppo.benchmarks.learner_settings import LearnerSettings
 
 ONE_VALUE = ("seeds", "first_seed")
 """Settings of which a sweep takes one value too."""
