@@ -43,7 +43,7 @@ class Units(NamedTuple):
     accumulator: Doubles  # (learners,), the part of a replacement that is due
     replaced: Integers  # (learners,), how many units so far
     random_state: Integers  # (learners,), for the utility "random"
-    replacement_rate: Doubles  # (learners,)
+    due: Doubles  # (units + 1, learners), replacements due in a step in which so many units are mature
 
 
 class Rules(NamedTuple):
@@ -82,6 +82,7 @@ def new_units(shape: tuple[int, ...], seeds: Sequence[int], rates: Sequence[floa
     :param rates: replacement rate of each
     """
     by_learner = (*shape[:-2], shape[-1])
+    counts = np.arange(shape[-2] + 1)[:, None]
     return Units(
         age=np.zeros(shape, np.int64),
         decay_power=np.ones(shape),
@@ -90,7 +91,7 @@ def new_units(shape: tuple[int, ...], seeds: Sequence[int], rates: Sequence[floa
         accumulator=np.zeros(by_learner),
         replaced=np.zeros(by_learner, np.int64),
         random_state=np.resize(np.array(seeds, np.int64) + 1, by_learner),
-        replacement_rate=np.resize(np.array(rates, np.float64), by_learner),
+        due=counts * np.expand_dims(np.resize(np.array(rates, np.float64), by_learner), -2),
     )
 
 
@@ -158,11 +159,14 @@ def _draw_utility(random_state: Integers, utility: Floats) -> None:
 
 @compile_loop
 def take_due(units: Units, rules: Rules, learner: int) -> int:
-    """Rule 3: add to the accumulator what the mature units of a learner make due; take the whole replacements out."""
+    """Rule 3: add to the accumulator what the mature units of a learner make due; take the whole replacements out.
+
+    Compiled, a product would be added without being rounded, and a whole number would be reached a step later or not.
+    """
     mature = 0
     for unit in range(len(units.age)):
         mature += units.age[unit, learner] > rules.maturity_threshold
-    due = units.accumulator[learner] + units.replacement_rate[learner] * mature
+    due = units.accumulator[learner] + units.due[mature, learner]
     count = int(due)
     units.accumulator[learner] = due - count
     return count

@@ -41,7 +41,7 @@ def train_examples(
     :param used: shape (1,), how many of them were taken; counted up
     :param correct: shape (steps,), written: whether the prediction before the step was right
     """
-    trace, is_continual = new_trace(weights), units.replacement_rate[0, 0] > 0
+    trace, is_continual = new_trace(weights), units.due[0, -1, 0] > 0
     for step, image in enumerate(order):
         _show(digits, image, permutation, trace)
         label = digits.labels[image]
@@ -93,7 +93,7 @@ def _generate_and_test(
 def _units_of(units: Units, layer: int) -> Units:
     return Units(
         units.age[layer], units.decay_power[layer], units.activation[layer], units.utility[layer],
-        units.accumulator[layer], units.replaced[layer], units.random_state[layer], units.replacement_rate[layer],
+        units.accumulator[layer], units.replaced[layer], units.random_state[layer], units.due[layer],
     )  # fmt: skip
 
 
