@@ -6,11 +6,13 @@ side by side, each on its own; where one learner is trained alone, it has length
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cppo.compiled import compile_loop
@@ -82,7 +84,7 @@ def new_units(shape: tuple[int, ...], seeds: Sequence[int], rates: Sequence[floa
     :param rates: replacement rate of each
     """
     by_learner = (*shape[:-2], shape[-1])
-    counts = np.arange(shape[-2] + 1)[:, None]
+    counts = np.arange(shape[-2] + 1, dtype=np.float64)[:, None]
     return Units(
         age=np.zeros(shape, np.int64),
         decay_power=np.ones(shape),
@@ -93,6 +95,16 @@ def new_units(shape: tuple[int, ...], seeds: Sequence[int], rates: Sequence[floa
         random_state=np.resize(np.array(seeds, np.int64) + 1, by_learner),
         due=counts * np.expand_dims(np.resize(np.array(rates, np.float64), by_learner), -2),
     )
+
+
+@contextlib.contextmanager
+def without_denormals() -> Iterator[None]:
+    """Take numbers below 1e-38 for 0: averages of dead units get that small and would slow the processor down."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @compile_loop

@@ -1,4 +1,4 @@
-"""Runs settings of a problem and writes their results; what is there already is not run again."""
+"""Run settings of a problem and write their results; seeds whose results are there are skipped."""
 
 from __future__ import annotations
 

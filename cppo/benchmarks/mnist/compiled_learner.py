@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cppo.benchmarks.compiled_replacement import UTILITIES, Rules, new_units
+from cppo.benchmarks.compiled_replacement import UTILITIES, Rules, new_units, without_denormals
 from cppo.benchmarks.draws import DrawnAhead
 from cppo.benchmarks.learner import seed_of_new_units
 from cppo.benchmarks.mnist.data import PIXELS, Digits, PermutedTasks
@@ -17,13 +17,12 @@ from cppo.benchmarks.mnist.single import build_network
 from cppo.benchmarks.mnist.sparse_network import Weights
 from cppo.benchmarks.mnist.sparse_steps import Steps
 from cppo.benchmarks.mnist.sparse_training import train_examples
-from cppo.benchmarks.regression.batch import without_denormals
 
 NOISE_POOL = 2**20
 
 
 class CompiledLearner:
-    """What ``TorchLearner`` does, to rounding: SGD with L2, continual backpropagation or shrink and perturb, and Adam.
+    """Equals ``TorchLearner`` to rounding: SGD with L2, continual backpropagation or shrink and perturb, and Adam.
 
     The noise of shrink and perturb is of the same distribution, from a pool of a million normal numbers.
 
@@ -40,7 +39,7 @@ class CompiledLearner:
         self._moments = [Weights(*map(np.zeros_like, self._weights)) for _ in range(2)]
         rate = settings.replacement_rate or 0.0
         self._units = new_units((settings.depth, settings.width, 1), [seed], [rate])
-        self._steps_like = _steps(settings, seed)
+        self._optimizer = _steps(settings, seed)
         self._rules = _rules(settings)
         self._steps = 0
         fan_ins = PIXELS + (settings.depth - 1) * settings.width
@@ -55,7 +54,7 @@ class CompiledLearner:
             end = min(count, start + self._draws.steps)
             with without_denormals():
                 train_examples(
-                    self._weights, *self._moments, self._units, self._steps_like, self._rules, self._digits,
+                    self._weights, *self._moments, self._units, self._optimizer, self._rules, self._digits,
                     tasks.order[first + start : first + end], tasks.permutation, self._steps,
                     self._draws.numbers, self._draws.used, correct[start:end],
                 )  # fmt: skip

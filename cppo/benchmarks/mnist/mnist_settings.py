@@ -6,11 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cppo.benchmarks.learner_settings import RANGES, LearnerSettings
+from cppo.benchmarks.learner_settings import CONTINUAL, RANGES, LearnerSettings
 from cppo.settings.limits import COUNT, Range
 
 _NETWORK = {"width": 100, "depth": 3}
-_CBP = {"replacement_rate": 1e-4, "maturity_threshold": 100, "decay_rate": 0.99, "utility": "contribution"}
+_CBP = {"replacement_rate": 1e-4, "utility": "contribution", **CONTINUAL}
 
 COMPILED_UTILITIES = ("contribution", "activation", "gradient")
 """Utilities that are zero for a unit that is off, so that only the others need work."""

@@ -1,4 +1,4 @@
-"""One example after another through a network of ReLU units, in compiled loops that skip what is multiplied by zero.
+"""Forward pass of one example through a network of ReLU units, compiled: weights behind a value of zero are skipped.
 
 Most pixels of a digit are black and about half of the units are off. A weight behind a value of zero adds nothing to
 the sums, gets no gradient from plain SGD, and passes no gradient on. So only the rows of weights behind values other

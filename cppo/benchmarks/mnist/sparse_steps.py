@@ -1,4 +1,4 @@
-"""The optimizer steps of the network in ``sparse_network.py``: SGD, shrink and perturb, Adam."""
+"""Backward pass and optimizer step of the network in ``sparse_network.py``, compiled: SGD, shrink and perturb, Adam."""
 
 from __future__ import annotations
 

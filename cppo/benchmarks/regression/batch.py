@@ -1,16 +1,15 @@
-"""All learners of a setting, or of several, trained at once."""
+"""Compiled learners of many seeds and settings, trained together block by block."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cppo.benchmarks.compiled_replacement import UTILITIES, Rules, Units, new_units
+from cppo.benchmarks.compiled_replacement import UTILITIES, Rules, Units, new_units, without_denormals
 from cppo.benchmarks.draws import DrawnAhead
 from cppo.benchmarks.initial_networks import kaiming_gain
 from cppo.benchmarks.learner import seed_of_new_units
@@ -25,7 +24,7 @@ Floats = NDArray[np.float32]
 
 
 def alike(settings: RegressionSettings) -> tuple[object, ...]:
-    """What learners that train together must have in common; those that only torch can train have nothing."""
+    """Return what the settings of learners that train together share; those that only torch trains share nothing."""
     of_continual = (settings.maturity_threshold, settings.decay_rate, settings.utility)
     of_problem = (settings.steps, settings.change_every, settings.flip, settings.bin_steps)
     if not settings.is_plain:
@@ -124,23 +123,17 @@ class RegressionBatch:
         return self._units.replaced.flatten()[: self.n_learners]
 
 
-@contextlib.contextmanager
-def without_denormals() -> Iterator[None]:
-    """Take numbers below 1e-38 for 0: the averages of dead units get that small and would slow the processor down."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
 def _kind(settings: RegressionSettings) -> Kind:
     activation = CODES[settings.activation or "linear"]
     return Kind(activation, settings.optimizer == "adam", settings.is_linear, settings.is_continual)
 
 
 def _rules(settings: RegressionSettings, network: nn.Sequential) -> Rules:
-    gain = kaiming_gain(HiddenLayer(network[0], [network[2]], network[1])) if settings.is_continual else 1.0
+    gain = 1.0
+    if settings.is_continual:
+        hidden, activation, output = network
+        assert isinstance(hidden, nn.Linear) and isinstance(output, nn.Linear)
+        gain = kaiming_gain(HiddenLayer(hidden, [output], activation))
     utility = UTILITIES.index(settings.utility or "contribution")
     return Rules(utility, settings.maturity_threshold or 0, settings.decay_rate or 0.0, gain)
 
@@ -154,10 +147,11 @@ def _initial_weights(networks: Sequence[nn.Sequential]) -> Weights:
 
 
 def _initial_steps(weights: Weights, settings: Sequence[RegressionSettings]) -> Steps:
+    rates = [(each.step_size or 0.0, each.weight_decay or 0.0) for each in settings]
+    step_size, weight_decay = np.ascontiguousarray(np.array(rates, np.float32).T).reshape(2, -1, LANES)
     moments = [np.zeros_like(array) for array in weights for _ in range(2)]
     powers = [np.ones(weights.outgoing.shape) for _ in range(2)]
-    rates = [[each.step_size or 0.0 for each in settings], [each.weight_decay or 0.0 for each in settings]]
-    return Steps(*(np.array(values, np.float32).reshape(-1, LANES) for values in rates), *moments, *powers)
+    return Steps(step_size, weight_decay, *moments, *powers)
 
 
 def _stack(tensors: Sequence[torch.Tensor]) -> Floats:

@@ -120,17 +120,17 @@ def step_sgd(weights: Weights, steps: Steps, is_linear: bool, scratch: Scratch) 
     """Plain SGD with L2; the output of a linear learner is fixed."""
     for unit in range(weights.incoming.shape[0]):
         for i in range(weights.incoming.shape[1]):
-            _sgd_row(weights.incoming[unit, i], scratch.delta[unit], scratch.x[i], steps)
-    if not is_linear:
-        for unit in range(len(weights.outgoing)):
-            _sgd_row(weights.outgoing[unit], scratch.gradient, scratch.features[unit], steps)
-
-
-@compile_loop
-def _sgd_row(weights: Floats, error: Floats, value: Floats, steps: Steps) -> None:
-    for lane in range(LANES):
-        gradient = error[lane] * value[lane] + steps.weight_decay[lane] * weights[lane]
-        weights[lane] -= steps.step_size[lane] * gradient
+            for lane in range(LANES):
+                weight = weights.incoming[unit, i, lane]
+                gradient = scratch.delta[unit, lane] * scratch.x[i, lane] + steps.weight_decay[lane] * weight
+                weights.incoming[unit, i, lane] = weight - steps.step_size[lane] * gradient
+    if is_linear:
+        return
+    for unit in range(len(weights.outgoing)):
+        for lane in range(LANES):
+            weight = weights.outgoing[unit, lane]
+            gradient = scratch.gradient[lane] * scratch.features[unit, lane] + steps.weight_decay[lane] * weight
+            weights.outgoing[unit, lane] = weight - steps.step_size[lane] * gradient
 
 
 @compile_loop
