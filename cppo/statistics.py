@@ -1,4 +1,4 @@
-"""Statistics of few and noisy runs: interquartile means, bootstrap intervals, how often one method beats another.
+"""Statistics of few and noisy runs: means, interquartile means, their intervals, how often one method beats another.
 
 What is drawn anew in a bootstrap is always a whole run (or a whole episode, in an evaluation), never one of its
 phases: the phases of a run are the work of one network and not independent. As advised by Agarwal et al., "Deep
@@ -54,6 +54,18 @@ def bootstrap_interval(values: np.ndarray) -> tuple[float, float] | None:
     _, low, high = estimate_iqm([np.asarray(values)[:, None]])
     assert low is not None and high is not None
     return low, high
+
+
+def estimate_mean(values: np.ndarray) -> Estimate:
+    """Mean of independent values with the interval of Student's t.
+
+    :param values: at least one
+    """
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return Estimate(mean, None, None)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * stats.sem(values))
+    return Estimate(mean, mean - half, mean + half)
 
 
 def estimate_iqm(strata: Sequence[np.ndarray], resamples: int = RESAMPLES) -> Estimate:

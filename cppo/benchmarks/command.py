@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cppo.benchmarks.flags import PlotFlags, flags_of, settings_of
 from cppo.benchmarks.plotting import choose, draw, read_results, table
 from cppo.benchmarks.problem import Problem
 from cppo.benchmarks.problems import PROBLEMS
 from cppo.benchmarks.running import run_settings
+from cppo.benchmarks.settings_flags import PlotFlags, flags_of, settings_of
 from cppo.command_line import fail, or_fail, parse, show_warnings_plainly
 
 PROGRAM = "python -m cppo.benchmarks"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from cppo.benchmarks.networks import kaiming
-from cppo.benchmarks.settings import LearnerSettings
+from cppo.benchmarks.initial_networks import kaiming
+from cppo.benchmarks.learner_settings import LearnerSettings
 from cppo.cbp.continual_backprop import ContinualBackprop
 from cppo.remedies import ReDo, Remedy, ShrinkAndPerturb
 
@@ -43,30 +43,18 @@ class Learner:
         if settings.replacement_rate is not None:
             assert settings.maturity_threshold is not None and settings.decay_rate is not None and settings.utility
             self.continual_backprop = ContinualBackprop(
-                network,
-                self.optimizer,
-                settings.replacement_rate,
-                settings.maturity_threshold,
-                settings.decay_rate,
-                settings.utility,
-                kaiming,
-                seed=seed,
-                example_input=example_input,
-            )
+                network, self.optimizer, settings.replacement_rate, settings.maturity_threshold, settings.decay_rate,
+                settings.utility, kaiming, seed=seed, example_input=example_input,
+            )  # fmt: skip
         elif settings.noise is not None:
             decay = (settings.step_size or 0.0) * (settings.weight_decay or 0.0)
             self.intervention = ShrinkAndPerturb(network, self.optimizer, decay, settings.noise, seed=seed)
         elif settings.dormancy_threshold is not None:
             assert settings.dormancy_every is not None
             self.intervention = ReDo(
-                network,
-                self.optimizer,
-                settings.dormancy_threshold,
-                settings.dormancy_every,
-                kaiming,
-                seed=seed,
+                network, self.optimizer, settings.dormancy_threshold, settings.dormancy_every, kaiming, seed=seed,
                 example_input=example_input,
-            )
+            )  # fmt: skip
 
     @property
     def replaced(self) -> int:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from cppo.benchmarks.folder import ResultFolder
+from cppo.benchmarks.learner_settings import LearnerSettings
+from cppo.benchmarks.learning_curve import Curve, curve
 from cppo.benchmarks.problem import Problem, Row
-from cppo.benchmarks.settings import LearnerSettings
-from cppo.benchmarks.statistics import Curve, curve
+from cppo.benchmarks.results_folder import ResultFolder
 from cppo.files import replacing
 from cppo.settings.limits import flag
+from cppo.statistics import Estimate
 
 INTERNALS = ("dead_units", "weight_magnitude", "effective_rank")
 
@@ -63,20 +63,20 @@ def table(problem: Problem[Any], results: Sequence[Result], bin_width: int) -> s
         main = curve(result.rows, problem.when, problem.measure, bin_width)
         best = main.best(problem.higher_is_better)
         cells = [_word(getattr(result.settings, name)) for name in names]
-        cells += [
-            str(len(main.values)),
-            str(main.at(0)),
-            str(main.at(best)),
-            f"{main.when[best]:,.0f}",
-            str(main.at(-1)),
-        ]
-        cells += [f"{curve(result.rows, problem.when, name, bin_width).at(-1).mean:.3g}" for name in INTERNALS]
+        cells += [str(len(main.values)), _plus_minus(main.at(0)), _plus_minus(main.at(best))]
+        cells += [f"{main.when[best]:,.0f}", _plus_minus(main.at(-1))]
+        cells += [f"{curve(result.rows, problem.when, name, bin_width).at(-1).value:.3g}" for name in INTERNALS]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def _word(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _plus_minus(estimate: Estimate) -> str:
+    half = math.nan if estimate.high is None else estimate.high - estimate.value
+    return f"{estimate.value:.3g}" + ("" if math.isnan(half) else f" ± {half:.2g}")
 
 
 def draw(problem: Problem[Any], results: Sequence[Result], path: Path, bin_width: int) -> None:
@@ -129,10 +129,10 @@ def _belongs(problem: Problem[Any], result: Result, panel: Sequence[object]) -> 
 def _line(axes: Any, line: Curve, color: str, label: str) -> None:
     """The mean over seeds with its 95 % interval."""
     estimates = [line.at(place) for place in range(len(line.when))]
-    means = np.array([each.mean for each in estimates])
-    widths = np.nan_to_num([each.half_width for each in estimates])
-    axes.plot(line.when, means, color=color, label=label, linewidth=1.2)
-    axes.fill_between(line.when, means - widths, means + widths, color=color, alpha=0.2, linewidth=0)
+    axes.plot(line.when, [each.value for each in estimates], color=color, label=label, linewidth=1.2)
+    if estimates[0].low is not None:
+        lows, highs = [each.low for each in estimates], [each.high for each in estimates]
+        axes.fill_between(line.when, lows, highs, color=color, alpha=0.2, linewidth=0)
 
 
 def choose(results: Sequence[Result], only: Sequence[str]) -> list[Result]:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from cppo.benchmarks.settings import LearnerSettings
+from cppo.benchmarks.learner_settings import LearnerSettings
 
 Row = dict[str, float]
 """One line of ``progress.csv``: the seed, when, and the measures."""
 
 Some = TypeVar("Some", bound=LearnerSettings)
+Train = Callable[[Sequence[tuple[Some, int]]], Iterator[dict[int, list[Row]]]]
+"""Trains runs given as settings and seed; whenever some are done, yields their rows by their place in the sequence."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,7 @@ class Problem(Generic[Some]):
     :param higher_is_better: whether that is so of the measure
     :param panels: settings by which the figures are split into panels
     :param alike: what settings must share for their runs to train together
-    :param train: trains runs given as settings and seed, all alike; whenever some are done, yields their rows by their
-        place in what it was given
+    :param train: trains runs that are all alike
     """
 
     name: str
@@ -38,7 +39,7 @@ class Problem(Generic[Some]):
     higher_is_better: bool
     panels: tuple[str, ...]
     alike: Callable[[Some], Hashable]
-    train: Callable[[Sequence[tuple[Some, int]]], Iterator[dict[int, list[Row]]]]
+    train: Train[Some]
 
     def groups(self, settings: Sequence[Some]) -> list[list[Some]]:
         """Sort settings into groups that train together."""
@@ -46,3 +47,13 @@ class Problem(Generic[Some]):
         for each in settings:
             found.setdefault(self.alike(each), []).append(each)
         return list(found.values())
+
+
+def one_by_one(train_one: Callable[[Some, int], list[Row]]) -> Train[Some]:
+    """Make a function that trains runs one after another of one that trains a single run."""
+
+    def train(runs: Sequence[tuple[Some, int]]) -> Iterator[dict[int, list[Row]]]:
+        for place, (settings, seed) in enumerate(runs):
+            yield {place: train_one(settings, seed)}
+
+    return train

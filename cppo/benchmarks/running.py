@@ -1,4 +1,4 @@
-"""Runs settings of a problem and writes their results; what is there already is not run again."""
+"""Run settings of a problem and write their results; seeds whose results are there are skipped."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from cppo.benchmarks.folder import ResultFolder
+from cppo.benchmarks.learner_settings import LearnerSettings
 from cppo.benchmarks.problem import Problem, Row
 from cppo.benchmarks.problems import PROBLEMS
-from cppo.benchmarks.settings import LearnerSettings
+from cppo.benchmarks.results_folder import ResultFolder
 from cppo.compiled import numba
 
 

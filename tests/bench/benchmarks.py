@@ -11,12 +11,12 @@ import time
 
 import torch
 
-from cppo.benchmarks.mnist.compiled import CompiledLearner
+from cppo.benchmarks.mnist.compiled_learner import CompiledLearner
 from cppo.benchmarks.mnist.data import PermutedTasks, load_digits, without_black
-from cppo.benchmarks.mnist.settings import MnistSettings
+from cppo.benchmarks.mnist.mnist_settings import MnistSettings
 from cppo.benchmarks.mnist.single import TorchLearner
 from cppo.benchmarks.regression.batch import RegressionBatch
-from cppo.benchmarks.regression.settings import RegressionSettings
+from cppo.benchmarks.regression.regression_settings import RegressionSettings
 from cppo.benchmarks.regression.single import build_learner, squared_errors
 
 PLAIN_STEPS = 5000

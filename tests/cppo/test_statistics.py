@@ -8,6 +8,7 @@ from cppo.statistics import (
     bootstrap_interval,
     estimate_curve,
     estimate_iqm,
+    estimate_mean,
     estimate_superiority,
     interquartile_mean,
 )
@@ -46,6 +47,13 @@ def test_the_interval_is_reproducible_and_narrows_with_more_episodes():
 
 def test_a_single_value_has_no_interval():
     assert bootstrap_interval(np.array([3.0])) is None
+
+
+def test_the_interval_of_a_mean_is_students():
+    # mean 2, standard deviation 1, so 4.3027 / sqrt(3) with Student's t of 2 degrees of freedom
+    half = 4.3027 / 3**0.5
+    assert estimate_mean(np.array([1.0, 2.0, 3.0])) == pytest.approx((2, 2 - half, 2 + half), rel=1e-4)
+    assert estimate_mean(np.array([0.5])) == Estimate(0.5, None, None)
 
 
 def test_scores_of_all_strata_and_phases_are_averaged_together():

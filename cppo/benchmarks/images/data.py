@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +15,6 @@ Floats = NDArray[np.float32]
 PROCEDURAL_CLASSES = 1000
 SHAPE = (3, SIZE, SIZE)
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-
-
-class Classes(Protocol):
-    """A set of classes."""
-
-    @property
-    def count(self) -> int:
-        """How many classes there are."""
-
-    def images(self, number: int, count: int) -> Floats:
-        """The first images of a class, shape (count, 3, 32, 32)."""
 
 
 class ProceduralClasses:
@@ -96,6 +84,9 @@ def _read_files(folder: Path, count: int) -> NDArray[np.uint8]:
         except (UnidentifiedImageError, OSError) as error:
             raise ValueError(f"{path} is no image: {error}") from error
     return images
+
+
+Classes = ProceduralClasses | FolderOfClasses
 
 
 @lru_cache(maxsize=4)

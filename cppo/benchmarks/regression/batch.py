@@ -1,35 +1,30 @@
-"""All learners of a setting, or of several, trained at once."""
+"""Compiled learners of many seeds and settings, trained together block by block."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cppo.benchmarks.compiled_replacement import UTILITIES, Rules, Units, new_units, without_denormals
+from cppo.benchmarks.draws import DrawnAhead
+from cppo.benchmarks.initial_networks import kaiming_gain
 from cppo.benchmarks.learner import seed_of_new_units
-from cppo.benchmarks.networks import kaiming
 from cppo.benchmarks.regression.activations import CODES
-from cppo.benchmarks.regression.draws import DrawnAhead
-from cppo.benchmarks.regression.generate_and_test import UTILITIES
-from cppo.benchmarks.regression.kernel import LANES, Learners, Rules, train_block
-from cppo.benchmarks.regression.problem import Stream, Task
-from cppo.benchmarks.regression.settings import RegressionSettings
+from cppo.benchmarks.regression.bit_flipping import INPUTS, Stream, Task
+from cppo.benchmarks.regression.compiled_block import LANES, Kind, Steps, Weights, train_block
+from cppo.benchmarks.regression.regression_settings import RegressionSettings
 from cppo.benchmarks.regression.single import build_network
 from cppo.layers.hidden_layer import HiddenLayer
-
-MOST_DRAWN_AHEAD = 1000
-"""New units per learner whose weights are drawn before they are needed: 80 kB."""
 
 Floats = NDArray[np.float32]
 
 
 def alike(settings: RegressionSettings) -> tuple[object, ...]:
-    """What learners that train together must have in common; those that only torch can train have nothing."""
+    """Return what the settings of learners that train together share; those that only torch trains share nothing."""
     of_continual = (settings.maturity_threshold, settings.decay_rate, settings.utility)
     of_problem = (settings.steps, settings.change_every, settings.flip, settings.bin_steps)
     if not settings.is_plain:
@@ -52,17 +47,15 @@ class RegressionBatch:
         everyone = [*settings, *[first] * spare]
         of_everyone = [*seeds, *[seeds[0]] * spare]
         self._stream_of = np.array([self._seeds.index(seed) for seed in of_everyone])
-        self._rules = _rules(first)
         networks = [build_network(each, seed) for each, seed in zip(everyone, of_everyone, strict=True)]
-        self._state = _initial_state(networks, everyone, of_everyone)
-        record = _hidden_layer(networks[0])
-        fastest = max(each.replacement_rate or 0.0 for each in settings) * len(record.incoming.weight)
-        self._most_steps = math.floor((MOST_DRAWN_AHEAD - 1) / fastest) if fastest else first.change_every
-        ready = math.floor(min(self._most_steps, first.change_every) * fastest) + 1 if first.is_continual else 1
+        self._kind, self._rules = _kind(first), _rules(first, networks[0])
+        self._weights = _initial_weights(networks)
+        self._steps = _initial_steps(self._weights, everyone)
+        rates = [each.replacement_rate or 0.0 for each in everyone]
+        units = self._weights.incoming.shape[1]
+        self._units = new_units((len(everyone) // LANES, units, LANES), of_everyone, rates)
         self._draws = DrawnAhead(
-            lambda count, generator: kaiming(record, count, generator),
-            [seed_of_new_units(seed) for seed in of_everyone],
-            ready,
+            [seed_of_new_units(seed) for seed in of_everyone], max(rates) * units * INPUTS, INPUTS, first.change_every
         )
         streams = [Stream(seed, first.change_every, first.flip) for seed in self._seeds]
         self._tasks = [stream.tasks() for stream in streams]
@@ -79,7 +72,7 @@ class RegressionBatch:
         while left:
             if self._done_of_task == self._change_every:
                 self._begin_task([next(tasks) for tasks in self._tasks])
-            count = min(left, self._change_every - self._done_of_task, self._most_steps)
+            count = min(left, self._change_every - self._done_of_task, self._draws.steps)
             self._train(count, errors)
             left -= count
         return errors.flatten()[: self.n_learners] / steps
@@ -97,13 +90,16 @@ class RegressionBatch:
 
     def _train(self, steps: int, errors: NDArray[np.float64]) -> None:
         part = slice(self._done_of_task, self._done_of_task + steps)
-        draws = self._draws.rows.reshape(len(errors), LANES, *self._draws.rows.shape[1:])
+        numbers = self._draws.numbers.reshape(len(errors), LANES, -1)
         used = self._draws.used.reshape(errors.shape)
         with without_denormals():
             for block, of_block in enumerate(errors):
                 train_block(
-                    Learners(*(array[block] for array in self._state)), self._rules, self._slow[block],
-                    self._random[block, part], self._targets[block, part], draws[block], used[block], of_block,
+                    Weights(*(array[block] for array in self._weights)),
+                    Steps(*(array[block] for array in self._steps)),
+                    Units(*(array[block] for array in self._units)),
+                    self._kind, self._rules, self._slow[block], self._random[block, part], self._targets[block, part],
+                    numbers[block], used[block], of_block,
                 )  # fmt: skip
         self._draws.refill()
         self._done_of_task += steps
@@ -111,9 +107,9 @@ class RegressionBatch:
     def weights(self, learner: int) -> list[Floats]:
         """A learner's weights as its module's ``parameters()`` would give them."""
         block, lane = divmod(learner, LANES)
-        incoming, outgoing = self._state.incoming[block, :, :, lane], self._state.outgoing[block, :, lane]
+        incoming, outgoing = self._weights.incoming[block, :, :, lane], self._weights.outgoing[block, :, lane]
         hidden = [incoming[:, :-1], incoming[:, -1]]
-        return hidden if self._rules.is_linear else [*hidden, outgoing[None, :-1], outgoing[-1:]]
+        return hidden if self._kind.is_linear else [*hidden, outgoing[None, :-1], outgoing[-1:]]
 
     @torch.no_grad()
     def write_weights(self, learner: int, network: nn.Module) -> None:
@@ -124,72 +120,38 @@ class RegressionBatch:
     @property
     def replaced(self) -> NDArray[np.int64]:
         """Number of units replaced so far, by learner."""
-        return self._state.replaced.flatten()[: self.n_learners]
+        return self._units.replaced.flatten()[: self.n_learners]
 
 
-@contextlib.contextmanager
-def without_denormals() -> Iterator[None]:
-    """Take numbers below 1e-38 for 0: the averages of dead units get that small and would slow the processor down."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
+def _kind(settings: RegressionSettings) -> Kind:
+    activation = CODES[settings.activation or "linear"]
+    return Kind(activation, settings.optimizer == "adam", settings.is_linear, settings.is_continual)
 
 
-def _rules(settings: RegressionSettings) -> Rules:
-    return Rules(
-        activation=CODES[settings.activation or "linear"],
-        is_adam=settings.optimizer == "adam",
-        is_linear=settings.is_linear,
-        is_continual=settings.is_continual,
-        utility=UTILITIES.index(settings.utility or "contribution"),
-        maturity=settings.maturity_threshold or 0,
-        decay_rate=settings.decay_rate or 0.0,
-        beta1=0.9,
-        beta2=0.999,
-        eps=1e-8,
-    )
+def _rules(settings: RegressionSettings, network: nn.Sequential) -> Rules:
+    gain = 1.0
+    if settings.is_continual:
+        hidden, activation, output = network
+        assert isinstance(hidden, nn.Linear) and isinstance(output, nn.Linear)
+        gain = kaiming_gain(HiddenLayer(hidden, [output], activation))
+    utility = UTILITIES.index(settings.utility or "contribution")
+    return Rules(utility, settings.maturity_threshold or 0, settings.decay_rate or 0.0, gain)
 
 
-def _hidden_layer(network: nn.Sequential) -> HiddenLayer:
-    hidden, output = network[0], network[-1]
-    assert isinstance(hidden, nn.Linear) and isinstance(output, nn.Linear)
-    return HiddenLayer(hidden, [nn.Linear(len(hidden.weight), 1)], network[min(1, len(network) - 1)])
-
-
-def _initial_state(
-    networks: Sequence[nn.Sequential], settings: Sequence[RegressionSettings], seeds: Sequence[int]
-) -> Learners:
-    """The state before the first step. A linear learner is one unit that passes its sum on to a fixed output."""
+def _initial_weights(networks: Sequence[nn.Sequential]) -> Weights:
+    """The weights of all learners. A linear one is one unit that passes its sum on to a fixed output."""
     weights = [[parameter.detach() for parameter in network.parameters()] for network in networks]
-    incoming = _stack([torch.column_stack(each[:2]) for each in weights])
-    outgoing = _stack([torch.cat([each[2][0], each[3]]) if each[2:] else torch.tensor([1.0, 0.0]) for each in weights])
-    blocks, units = incoming.shape[:2]
+    incoming = [torch.column_stack(each[:2]) for each in weights]
+    outgoing = [torch.cat([each[2][0], each[3]]) if each[2:] else torch.tensor([1.0, 0.0]) for each in weights]
+    return Weights(_stack(incoming), _stack(outgoing))
 
-    def of_learners(values: Sequence[float | None], dtype: type) -> NDArray:
-        return np.array([value or 0.0 for value in values]).astype(dtype).reshape(-1, LANES)
 
-    return Learners(
-        incoming=incoming,
-        outgoing=outgoing,
-        incoming_mean=np.zeros_like(incoming),
-        incoming_square=np.zeros_like(incoming),
-        outgoing_mean=np.zeros_like(outgoing),
-        outgoing_square=np.zeros_like(outgoing),
-        power1=np.ones(outgoing.shape),
-        power2=np.ones(outgoing.shape),
-        age=np.zeros((blocks, units, LANES), np.int64),
-        decay_power=np.ones((blocks, units, LANES)),
-        activation=np.zeros((blocks, units, LANES), np.float32),
-        utility=np.zeros((blocks, units, LANES), np.float32),
-        accumulator=np.zeros((blocks, LANES)),
-        replaced=np.zeros((blocks, LANES), np.int64),
-        random_state=of_learners([seed + 1 for seed in seeds], np.int64),
-        step_size=of_learners([each.step_size for each in settings], np.float32),
-        weight_decay=of_learners([each.weight_decay for each in settings], np.float32),
-        replacement_rate=of_learners([each.replacement_rate for each in settings], np.float64),
-    )
+def _initial_steps(weights: Weights, settings: Sequence[RegressionSettings]) -> Steps:
+    rates = [(each.step_size or 0.0, each.weight_decay or 0.0) for each in settings]
+    step_size, weight_decay = np.ascontiguousarray(np.array(rates, np.float32).T).reshape(2, -1, LANES)
+    moments = [np.zeros_like(array) for array in weights for _ in range(2)]
+    powers = [np.ones(weights.outgoing.shape) for _ in range(2)]
+    return Steps(step_size, weight_decay, *moments, *powers)
 
 
 def _stack(tensors: Sequence[torch.Tensor]) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -9,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cppo.benchmarks.measures import measure_layer
-from cppo.benchmarks.problem import Problem, Row
+from cppo.benchmarks.plasticity_columns import measure_layer
+from cppo.benchmarks.problem import Problem, Row, one_by_one
 from cppo.benchmarks.regression.batch import RegressionBatch, alike
-from cppo.benchmarks.regression.problem import INPUTS
-from cppo.benchmarks.regression.settings import RegressionSettings
+from cppo.benchmarks.regression.bit_flipping import INPUTS
+from cppo.benchmarks.regression.regression_settings import RegressionSettings
 from cppo.benchmarks.regression.single import build_learner, build_network, squared_errors
 
 SAMPLES = 2000
@@ -22,11 +23,10 @@ SAMPLES = 2000
 def train(runs: Sequence[tuple[RegressionSettings, int]]) -> Iterator[dict[int, list[Row]]]:
     """Train runs together, or one by one where only torch can; see ``Problem``."""
     inputs = torch.from_numpy(np.random.default_rng(0).integers(2, size=(SAMPLES, INPUTS)).astype(np.float32))
-    if not runs[0][0].is_plain:
-        for place, (settings, seed) in enumerate(runs):
-            yield {place: train_single(settings, seed, inputs)}
-        return
     first = runs[0][0]
+    if not first.is_plain:
+        yield from one_by_one(functools.partial(train_single, inputs=inputs))(runs)
+        return
     batch = RegressionBatch([settings for settings, _ in runs], [seed for _, seed in runs])
     networks = [build_network(settings, seed) for settings, seed in runs]
     rows: list[list[Row]] = [[] for _ in runs]
@@ -53,7 +53,7 @@ def train_single(settings: RegressionSettings, seed: int, inputs: Tensor) -> lis
 
 @torch.no_grad()
 def measure(network: nn.Module, inputs: Tensor) -> Row:
-    """What has become of a learner's hidden units, over random inputs."""
+    """Measure the plasticity of a learner's hidden units over random inputs."""
     assert isinstance(network, nn.Sequential) and isinstance(network[0], nn.Linear)
     network.eval()
     features = network[:-1](inputs) if len(network) > 1 else None

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from cppo.benchmarks.initial_networks import chain, draw_initial_weights
 from cppo.benchmarks.learner import Learner
-from cppo.benchmarks.networks import chain, draw_initial_weights
 from cppo.benchmarks.regression.activations import MODULES
-from cppo.benchmarks.regression.problem import INPUTS, Stream
-from cppo.benchmarks.regression.settings import RegressionSettings
+from cppo.benchmarks.regression.bit_flipping import INPUTS, Stream
+from cppo.benchmarks.regression.regression_settings import RegressionSettings
 
 
 def build_network(settings: RegressionSettings, seed: int) -> nn.Sequential:

@@ -7,9 +7,9 @@ from PIL import Image
 from torch import nn
 
 from cppo.benchmarks.images.data import FolderOfClasses, find_classes
+from cppo.benchmarks.images.images_settings import ImagesSettings
 from cppo.benchmarks.images.network import build_network
 from cppo.benchmarks.images.run import accuracy_on, build_task, train_epoch
-from cppo.benchmarks.images.settings import ImagesSettings
 from cppo.benchmarks.learner import Learner
 
 

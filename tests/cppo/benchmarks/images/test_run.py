@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cppo.benchmarks.images.images_settings import ImagesSettings
 from cppo.benchmarks.images.network import build_network, renew_output
 from cppo.benchmarks.images.run import pairs_of_classes, train_one
-from cppo.benchmarks.images.settings import ImagesSettings
 
 SHORT = {"tasks": 2, "epochs": 1, "train_images": 20, "test_images": 10, "batch_size": 10}
 

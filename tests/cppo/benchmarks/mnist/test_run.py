@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from cppo.benchmarks.mnist.mnist_settings import MnistSettings
 from cppo.benchmarks.mnist.run import train_one
-from cppo.benchmarks.mnist.settings import MnistSettings
 
 
 @pytest.mark.parametrize("learner", list(MnistSettings.PRESETS))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cppo.benchmarks.regression.batch import RegressionBatch
-from cppo.benchmarks.regression.settings import RegressionSettings
+from cppo.benchmarks.regression.regression_settings import RegressionSettings
 from cppo.benchmarks.regression.single import build_learner, squared_errors
 
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "leaky_relu", "elu", "swish"]

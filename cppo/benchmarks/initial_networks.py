@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cppo.benchmarks.settings import LearnerSettings
-from cppo.cbp.initializers import INITIALIZERS, fan_in
+from cppo.benchmarks.learner_settings import LearnerSettings
+from cppo.cbp.initializers import activation_gain, draw_weights, fan_in
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer
 from cppo.remedies import OnlineNorm
 
@@ -20,13 +20,16 @@ GAINS_OF_RELU = (nn.ELU, nn.SiLU)
 NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "online": OnlineNorm}
 
 
+def kaiming_gain(layer: HiddenLayer) -> float:
+    """The published gain of a layer's activation."""
+    return math.sqrt(2) if isinstance(layer.activation, GAINS_OF_RELU) else activation_gain(layer)
+
+
 def kaiming(layer: HiddenLayer, count: int, generator: torch.Generator) -> Tensor:
     """Kaiming-uniform weights of hidden units with the published gains; an initializer of ``ContinualBackprop``."""
-    if isinstance(layer.activation, GAINS_OF_RELU):
-        bound = math.sqrt(6 / fan_in(layer))
-        shape = (count, *layer.incoming.weight.shape[1:])
-        return torch.empty(shape).uniform_(-bound, bound, generator=generator)
-    return INITIALIZERS["kaiming_uniform"](layer, count, generator)
+    bound = kaiming_gain(layer) * math.sqrt(3 / fan_in(layer))
+    shape = (count, *layer.incoming.weight.shape[1:])
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
 @torch.no_grad()
@@ -39,9 +42,7 @@ def draw_initial_weights(network: nn.Module, activation: nn.Module, generator: t
     """
     layers = [module for module in network.modules() if isinstance(module, LAYERS_WITH_UNITS)]
     for layer in layers:
-        kind = nn.Identity() if layer is layers[-1] else activation
-        record = HiddenLayer(layer, [nn.Linear(len(layer.weight), 1)], kind)
-        layer.weight.copy_(kaiming(record, len(layer.weight), generator))
+        layer.weight.copy_(draw_weights(layer, kaiming, generator, None if layer is layers[-1] else activation))
         if layer.bias is not None:
             layer.bias.zero_()
 

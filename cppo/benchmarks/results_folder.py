@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from cppo.benchmarks.learner_settings import LearnerSettings
 from cppo.benchmarks.problem import Row
-from cppo.benchmarks.settings import LearnerSettings
 from cppo.files import replacing
 from cppo.runs.folder import RunFolder, versions
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from cppo.benchmarks.learner_settings import CONTINUAL, RANGES, LearnerSettings
 from cppo.benchmarks.regression.activations import ActivationName
-from cppo.benchmarks.regression.problem import Flip
-from cppo.benchmarks.settings import RANGES, LearnerSettings
+from cppo.benchmarks.regression.bit_flipping import Flip
 from cppo.settings.limits import COUNT, Range
 
-_CBP = {
-    "replacement_rate": 1e-3,
-    "maturity_threshold": 100,
-    "decay_rate": 0.99,
-    "utility": "adaptable_contribution",
-}
+_CBP = {"replacement_rate": 1e-3, "utility": "adaptable_contribution", **CONTINUAL}
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,10 @@ RANGES: dict[str, Range] = {
 
 
 FOR_ALL = {"optimizer": "sgd", "momentum": 0.0, "data_dir": None}
-"""What every learner has, and what it is unless the learner's preset says otherwise; a problem may lack some."""
+"""Settings that every learner has, with their values where the learner's preset names none."""
+
+CONTINUAL = {"maturity_threshold": 100, "decay_rate": 0.99}
+"""What every problem's preset of continual backpropagation has."""
 
 
 @dataclass(frozen=True)

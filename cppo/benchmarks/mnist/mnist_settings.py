@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cppo.benchmarks.mnist.generate_and_test import UTILITIES
-from cppo.benchmarks.settings import RANGES, LearnerSettings
+from cppo.benchmarks.learner_settings import CONTINUAL, RANGES, LearnerSettings
 from cppo.settings.limits import COUNT, Range
 
 _NETWORK = {"width": 100, "depth": 3}
-_CBP = {"replacement_rate": 1e-4, "maturity_threshold": 100, "decay_rate": 0.99, "utility": "contribution"}
+_CBP = {"replacement_rate": 1e-4, "utility": "contribution", **CONTINUAL}
+
+COMPILED_UTILITIES = ("contribution", "activation", "gradient")
+"""Utilities that are zero for a unit that is off, so that only the others need work."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class MnistSettings(LearnerSettings):
     @property
     def is_compiled(self) -> bool:
         """Whether the compiled loop can train it; the others are torch's."""
-        is_known = not self.is_continual or (self.utility in UTILITIES and self.optimizer == "sgd")
+        is_known = not self.is_continual or (self.utility in COMPILED_UTILITIES and self.optimizer == "sgd")
         shrinks = self.noise is None or self.optimizer == "sgd"
-        others = (self.dormancy_threshold, self.dropout, self.norm)
-        plain = not self.momentum and all(value is None for value in others)
-        return self.width is not None and self.batch_size == 1 and is_known and shrinks and plain
+        is_small = (self.step_size or 0) * (self.weight_decay or 0) < 1
+        is_plain = dataclasses.replace(self, noise=None).is_plain
+        return self.width is not None and self.batch_size == 1 and is_known and shrinks and is_small and is_plain

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from cppo.benchmarks.regression.problem import Stream
+from cppo.benchmarks.regression.bit_flipping import Stream
 
 
 def first_tasks(count, **values):

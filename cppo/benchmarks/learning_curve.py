@@ -1,27 +1,15 @@
-"""Means over seeds with confidence intervals, and what becomes of a learner in the course of time."""
+"""A measure of several seeds in the course of time."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from cppo.benchmarks.problem import Row
-
-
-class Estimate(NamedTuple):
-    """A mean over seeds and half the width of its 95 % interval (Student's t); NaN with one seed."""
-
-    mean: float
-    half_width: float
-
-    def __str__(self) -> str:
-        width = "" if math.isnan(self.half_width) else f" ± {self.half_width:.2g}"
-        return f"{self.mean:.3g}{width}"
+from cppo.statistics import Estimate, estimate_mean
 
 
 class Curve(NamedTuple):
@@ -36,21 +24,12 @@ class Curve(NamedTuple):
 
     def at(self, place: int) -> Estimate:
         """The mean over seeds at one of the times."""
-        return estimate(self.values[:, place])
+        return estimate_mean(self.values[:, place])
 
     def best(self, higher_is_better: bool) -> int:
         """The place of the best mean."""
         means = self.values.mean(axis=0)
         return int(np.nanargmax(means if higher_is_better else -means)) if np.isfinite(means).any() else 0
-
-
-def estimate(values: NDArray[np.float64]) -> Estimate:
-    """The mean of independent values with its interval."""
-    count = len(values)
-    if count < 2:
-        return Estimate(float(values.mean()), math.nan)
-    half = float(stats.t.ppf(0.975, count - 1)) * float(values.std(ddof=1)) / math.sqrt(count)
-    return Estimate(float(values.mean()), half)
 
 
 def curve(rows: Sequence[Row], when: str, measure: str, bin_width: int = 1) -> Curve:

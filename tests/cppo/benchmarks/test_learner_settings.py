@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from cppo.benchmarks.mnist.settings import MnistSettings
-from cppo.benchmarks.regression.settings import RegressionSettings
+from cppo.benchmarks.mnist.mnist_settings import MnistSettings
+from cppo.benchmarks.regression.regression_settings import RegressionSettings
 
 
 def test_the_preset_fills_in_what_is_left_out():

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 
-from cppo.benchmarks.settings import LearnerSettings
+from cppo.benchmarks.learner_settings import LearnerSettings
 
 ONE_VALUE = ("seeds", "first_seed")
 """Settings of which a sweep takes one value too."""
@@ -70,7 +70,7 @@ def settings_of(kind: type[LearnerSettings], given: Any, is_sweep: bool) -> list
 
 
 def _without_idle(settings: LearnerSettings, learners: Sequence[str]) -> LearnerSettings:
-    """Leave out what has no effect with this learner, as long as it has with another one of the sweep."""
+    """Drop the values that have no effect with this learner, if they have with another one of the sweep."""
     presets = [settings.PRESETS.get(learner, {}) for learner in learners]
     used = {name for preset in presets for name in preset} - set(settings.PRESETS.get(settings.learner, {}))
     idle: dict[str, Any] = dict.fromkeys(used)
@@ -78,7 +78,7 @@ def _without_idle(settings: LearnerSettings, learners: Sequence[str]) -> Learner
 
 
 def _documents(kind: type) -> dict[str, str]:
-    """What stands below each field of a dataclass and its bases."""
+    """Read the docstrings of the fields of a dataclass and its bases."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__[:-1]):
         body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]

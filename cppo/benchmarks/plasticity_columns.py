@@ -11,23 +11,21 @@ from cppo.plasticity.measures import dead_units, effective_rank, share, singular
 
 
 def measure_layer(features: Tensor | None, weights: Tensor) -> Row:
-    """Share of dead units, mean |w|, effective rank.
+    """Measure the share of dead units, mean |w| and the effective rank.
 
     :param features: shape (samples, units); None for a learner without hidden units
     :param weights: the incoming weights
     """
-    if features is None:
-        return {"dead_units": 0.0, "weight_magnitude": weight_magnitude(weights), "effective_rank": 0.0}
     return {
-        "dead_units": share(dead_units(features)),
+        "dead_units": 0.0 if features is None else share(dead_units(features)),
         "weight_magnitude": weight_magnitude(weights),
-        "effective_rank": effective_rank(singular_values(features)),
+        "effective_rank": 0.0 if features is None else effective_rank(singular_values(features)),
     }
 
 
 @torch.no_grad()
 def measure_units(network: nn.Sequential, inputs: Tensor) -> Row:
-    """What has become of the ReLU units of a network: means over its hidden layers.
+    """Measure the plasticity of the ReLU units of a network: means over its hidden layers.
 
     The channels of a convolution are its units, and positions count as samples.
 

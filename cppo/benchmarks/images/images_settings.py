@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cppo.benchmarks.settings import RANGES, LearnerSettings
+from cppo.benchmarks.learner_settings import CONTINUAL, RANGES, LearnerSettings
 from cppo.settings.limits import COUNT, Range
 
 _BP: dict[str, Any] = {"step_size": 0.01, "momentum": 0.9, "is_convolutional": True}
@@ -26,13 +26,7 @@ class ImagesSettings(LearnerSettings):
         "l2": {**_BP, "step_size": 0.03, "weight_decay": 3e-6},
         "shrink-perturb": {**_BP, "weight_decay": 1e-5, "noise": 1e-5},
         "redo": {**_BP, "dormancy_threshold": 0.1, "dormancy_every": 1000},
-        "cbp": {
-            **_BP,
-            "replacement_rate": 3e-4,
-            "maturity_threshold": 100,
-            "decay_rate": 0.99,
-            "utility": "contribution",
-        },
+        "cbp": {**_BP, "replacement_rate": 3e-4, "utility": "contribution", **CONTINUAL},
     }
     RANGES: ClassVar[dict[str, Range]] = {
         **RANGES,
