@@ -149,9 +149,11 @@ def _initial_weights(networks: Sequence[nn.Sequential]) -> Weights:
 def _initial_steps(weights: Weights, settings: Sequence[RegressionSettings]) -> Steps:
     rates = [(each.step_size or 0.0, each.weight_decay or 0.0) for each in settings]
     step_size, weight_decay = np.ascontiguousarray(np.array(rates, np.float32).T).reshape(2, -1, LANES)
-    moments = [np.zeros_like(array) for array in weights for _ in range(2)]
-    powers = [np.ones(weights.outgoing.shape) for _ in range(2)]
-    return Steps(step_size, weight_decay, *moments, *powers)
+    incoming, outgoing = weights
+    return Steps(
+        step_size, weight_decay, np.zeros_like(incoming), np.zeros_like(incoming), np.zeros_like(outgoing),
+        np.zeros_like(outgoing), np.ones(outgoing.shape), np.ones(outgoing.shape),
+    )  # fmt: skip
 
 
 def _stack(tensors: Sequence[torch.Tensor]) -> Floats:

@@ -62,8 +62,8 @@ def test_equals_continual_backprop(utility, seed):
 def test_equals_torch(values, seeds, number):
     """With L2 of 0.1 some other seeds part: a unit's sum is about 1e-6 from 0, and rounding says whether it is on.
 
-    With cbp-l2 the compiled learner does so from torch at seed 6, in step 1902, both from double precision at seed 4;
-    at seeds 5 and 7 to 9 all three are 2e-6 apart.
+    With cbp-l2 the compiled learner parts from torch at seed 6, in step 1902, and both part from double precision at
+    seed 4; at seeds 5 and 7 to 9 all three are 2e-6 apart.
     """
     assert_equal(*train_both(seeds[number], **values))
 
