@@ -9,7 +9,7 @@ from gymnasium.envs.registration import register, registry
 MAX_EPISODE_STEPS = 1000
 """Steps after which an episode is truncated, as in ``AntBulletEnv-v0``."""
 
-ENTRY_POINTS = {"FastAnt-v0": "envs.ant:FastAnt", "SlipperyAnt-v0": "envs.slippery:slippery_ant"}
+ENTRY_POINTS = {"FastAnt-v0": "cppo_envs.ant:FastAnt", "SlipperyAnt-v0": "cppo_envs.slippery:slippery_ant"}
 
 
 def register_environments() -> None:

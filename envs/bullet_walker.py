@@ -7,11 +7,11 @@ from typing import Any, ClassVar, get_args
 import gymnasium as gym
 import numpy as np
 
-from envs.arguments import friction_coefficient, whole_number
-from envs.bullet_world import STEP_SECONDS, BulletWorld, ModelName, WalkerModel
-from envs.camera import FollowCamera, follow_in_window
-from envs.engine import connect, pybullet
-from envs.summation import means_of_power_and_heat
+from cppo_envs.arguments import friction_coefficient, whole_number
+from cppo_envs.bullet_world import STEP_SECONDS, BulletWorld, ModelName, WalkerModel
+from cppo_envs.camera import FollowCamera, follow_in_window
+from cppo_envs.engine import connect, pybullet
+from cppo_envs.summation import means_of_power_and_heat
 
 STADIUM_FRICTION = 0.8
 TARGET_X = 1e3

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from envs.engine import pybullet, pybullet_data
-from envs.merged_model import load_merged, weights_of_centers
-from envs.summation import pairwise_sum
+from cppo_envs.engine import pybullet, pybullet_data
+from cppo_envs.merged_model import load_merged, weights_of_centers
+from cppo_envs.summation import pairwise_sum
 
 SUBSTEPS = 4
 STEP_SECONDS = 0.0165 / 4 * SUBSTEPS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.arguments import friction_coefficient, whole_number
+from cppo_envs.arguments import friction_coefficient, whole_number
 
 DEFAULT_CHANGE_EVERY = 10_000_000
 DEFAULT_FRICTION_RANGE = (1e-4, 1e4)

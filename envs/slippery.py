@@ -7,10 +7,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
-from envs.ant import FastAnt
-from envs.arguments import whole_number
-from envs.bullet_world import ModelName
-from envs.friction import DEFAULT_CHANGE_EVERY, DEFAULT_FRICTION_RANGE, FrictionSchedule
+from cppo_envs.ant import FastAnt
+from cppo_envs.arguments import whole_number
+from cppo_envs.bullet_world import ModelName
+from cppo_envs.friction import DEFAULT_CHANGE_EVERY, DEFAULT_FRICTION_RANGE, FrictionSchedule
 
 ChangeAt = Literal["episode", "step"]
 
@@ -22,7 +22,7 @@ class ChangingFriction(gym.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     and of every step tell what the physics uses at that moment. The wrapper counts the steps of all episodes.
 
     Example:
-        >>> from envs.ant import FastAnt
+        >>> from cppo_envs.ant import FastAnt
         >>> env = ChangingFriction(FastAnt(), FrictionSchedule(change_every=1000, frictions=[0.8, 0.1]))
         >>> observation, info = env.reset(seed=0)
         >>> info["phase"], info["friction"]
@@ -143,7 +143,7 @@ def slippery_ant(
     height: int = 240,
     model: ModelName = "merged",
 ) -> ChangingFriction:
-    """Make ``SlipperyAnt-v0``: the ant of :class:`envs.ant.FastAnt` on ground whose friction changes.
+    """Make ``SlipperyAnt-v0``: the ant of :class:`cppo_envs.ant.FastAnt` on ground whose friction changes.
 
     The task of R. Sutton's CoLLAs 2022 talk and of Dohare, Sutton and Mahmood (arXiv 2108.06325): the friction changes
     abruptly every 10 million steps to a value drawn log-uniformly from 1e-4 to 1e4. Observations, actions,

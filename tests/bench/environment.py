@@ -15,8 +15,8 @@ import gymnasium as gym
 import numpy as np
 import pybullet
 
-import envs  # noqa: F401  registers the environments
-from envs.ant import FastAnt
+import cppo_envs  # noqa: F401  registers the environments
+from cppo_envs.ant import FastAnt
 
 ORIGINAL, BARE, FAST, SLIPPERY = "AntBulletEnv-v0", "PyBullet alone", "FastAnt-v0", "SlipperyAnt-v0"
 STEPS_PER_TURN = 250

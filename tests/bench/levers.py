@@ -30,7 +30,7 @@ from cppo.fast.lean_buffer import LeanRolloutBuffer
 from cppo.fast.lean_policy import LeanMlpPolicy
 from cppo.fast.plain_networks import PlainNetwork, Room
 from cppo.fast.quick_policy import QuickMlpPolicy
-from envs.vec_env import WalkerVecEnv
+from cppo_envs.vec_env import WalkerVecEnv
 from tests.bench.update import seconds, with_rollout
 
 N_ENVS, STEPS, ROLLOUT = 4, 60, 2048

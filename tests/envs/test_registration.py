@@ -5,7 +5,7 @@ import sys
 
 import gymnasium as gym
 
-import envs
+import cppo_envs
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -14,7 +14,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_import_registers_without_importing_pybullet() -> None:
     result = run_python(
-        "import sys, gymnasium, envs\n"
+        "import sys, gymnasium, cppo_envs\n"
         "assert {'FastAnt-v0', 'SlipperyAnt-v0'} <= set(gymnasium.registry)\n"
         "assert not any(name.startswith('pybullet') for name in sys.modules)\n"
     )
@@ -23,21 +23,21 @@ def test_import_registers_without_importing_pybullet() -> None:
 
 def test_registering_again_changes_and_warns_nothing(recwarn) -> None:
     before = dict(gym.registry)
-    envs.register_environments()
+    cppo_envs.register_environments()
     assert dict(gym.registry) == before
     assert not recwarn.list
 
 
 def test_episodes_are_limited_to_1000_steps() -> None:
-    assert {gym.spec(environment_id).max_episode_steps for environment_id in envs.ENTRY_POINTS} == {1000}
+    assert {gym.spec(environment_id).max_episode_steps for environment_id in cppo_envs.ENTRY_POINTS} == {1000}
 
 
 def test_without_pybullet_making_an_environment_tells_how_to_get_it() -> None:
-    for environment_id in envs.ENTRY_POINTS:
+    for environment_id in cppo_envs.ENTRY_POINTS:
         result = run_python(
             "import sys\n"
             "sys.modules['pybullet'] = None\n"
-            "import gymnasium, envs\n"
+            "import gymnasium, cppo_envs\n"
             "from gymnasium.error import DependencyNotInstalled\n"
             "try:\n"
             f"    gymnasium.make('{environment_id}')\n"
