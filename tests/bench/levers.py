@@ -23,7 +23,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor
 from torch.distributions import Distribution
 
-from cppo import products, surrogate
+from cppo.fast import matmul, surrogate
 from cppo.fast.closed_form import ClosedFormUpdate
 from cppo.fast.fused_steps import DirectSteps
 from cppo.fast.lean_buffer import LeanRolloutBuffer
@@ -34,6 +34,7 @@ from cppo_envs.vec_env import WalkerVecEnv
 from tests.bench.update import seconds, with_rollout
 
 N_ENVS, STEPS, ROLLOUT = 4, 60, 2048
+TURNS, COMPILER = 9, "inductor"
 ROOM_FOR = PlainNetwork._room_for
 Timed = Callable[[], float]
 
@@ -118,7 +119,7 @@ def updating(around: Callable[[], contextlib.AbstractContextManager] = contextli
 def print_compiled(turns: int) -> None:
     """Compare an update whose passes torch.compile compiles; before the others, whose switches have it compile anew."""
     plain, model = with_rollout("ppo-adam"), with_rollout("ppo-adam")
-    model.policy.evaluate_actions = torch.compile(model.policy.evaluate_actions)
+    model.policy.evaluate_actions = torch.compile(model.policy.evaluate_actions, backend=COMPILER)
     begin = time.perf_counter()
     model.train()
     compiling = time.perf_counter() - begin
@@ -164,7 +165,7 @@ WITHOUT = {
     "its loops over a minibatch": partial(mock.patch.object, surrogate, "can_take", lambda _: False),
     "its memory for products": partial(mock.patch.object, PlainNetwork, "_room_for", new_room),
     "gathering an epoch's rows at once": partial(mock.patch.object, ClosedFormUpdate, "_minibatches", one_by_one),
-    "products by oneDNN (AMD only)": partial(mock.patch.object, products, "onednn_is_faster", lambda: False),
+    "products by oneDNN (AMD only)": partial(mock.patch.object, matmul, "onednn_is_faster", lambda: False),
     "steps by the kernel alone": partial(mock.patch.object, DirectSteps, "_look_up", lambda _: False),
 }
 """Levers of the closed form."""
@@ -192,11 +193,11 @@ def levers() -> dict[str, Timed]:
     } | {f"  without {name}": updating(around, update="closed-form") for name, around in WITHOUT.items()}
 
 
-def main(turns: int = 9) -> None:
+def main() -> None:
     torch.set_num_threads(1)
-    print_compiled(turns)
+    print_compiled(TURNS)
     timed = levers()
-    times = [{name: run() for name, run in timed.items()} for _ in range(turns)]
+    times = [{name: run() for name, run in timed.items()} for _ in range(TURNS)]
     for name in timed:
         print(f"{name:44} {statistics.median(each[name] for each in times):6.1f} us a step")
 
