@@ -7,11 +7,11 @@ from pathlib import Path
 
 from cppo.command_line import or_fail, show_warnings_plainly
 from cppo.grids.executors import make_executor
-from cppo.grids.flags import PROGRAM, TrainFlags, read_flags
 from cppo.grids.grid import PlannedRun
 from cppo.grids.many import GridTraining, plan, report_grid
-from cppo.training.resuming import continued
-from cppo.training.training import Training, prepare, report, resume, train
+from cppo.grids.train_flags import PROGRAM, TrainFlags, read_flags
+from cppo.training.starting import Training, continued, prepare, resume
+from cppo.training.training import report, train
 
 
 def start(flags: TrainFlags) -> Training:

@@ -1,19 +1,13 @@
-"""Checks of what ``ContinualBackprop`` is given, before anything is set up."""
+"""Checks of arguments: numbers in range, seeds, types. An error names the value and what is allowed."""
 
 from __future__ import annotations
 
 import math
 import numbers
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import nn
-
-from cppo.layers.hidden_layer import HiddenLayer
-from cppo.layers.traced_units import LeftOut
 
 LARGEST = sys.float_info.max
 BELOW_ONE = math.nextafter(1, 0)
@@ -81,65 +75,3 @@ def check_modules(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
-
-
-def check_layers(layers: object) -> list[HiddenLayer]:
-    """Check layers that were named by hand.
-
-    :raises TypeError: if they aren't a sequence of ``HiddenLayer``
-    :raises ValueError: if there is none
-    """
-    if not isinstance(layers, Sequence) or not all(isinstance(layer, HiddenLayer) for layer in layers):
-        given = [type(each).__name__ for each in layers] if isinstance(layers, Sequence) else type(layers).__name__
-        raise TypeError(
-            f"hidden_layers must be a list of HiddenLayer(incoming=..., outgoing=[...], activation=...), not {given}"
-        )
-    if not layers:
-        raise ValueError("hidden_layers names no layer; leave it out to have them found")
-    return list(layers)
-
-
-def trained_by(
-    optimizer: torch.optim.Optimizer, layers: Sequence[HiddenLayer]
-) -> tuple[list[HiddenLayer], list[LeftOut]]:
-    """Keep the layers all of whose weights the optimizer trains: the others are not its to replace.
-
-    :return: those layers, and the others with the reason
-    :raises ValueError: if none is left
-    """
-    trained = {
-        parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad
-    }
-    kept: list[HiddenLayer] = []
-    left_out: list[LeftOut] = []
-    for layer in layers:
-        untrained = [part for part in layer.parts() if part.parameter not in trained]
-        if untrained:
-            reads = untrained[0].module in layer.outgoing
-            whose = "a reader's" if reads else "its own" if untrained[0].module is layer.incoming else "its norm's"
-            reason = f"the optimizer does not train {whose} {untrained[0].name}"
-            left_out.append(LeftOut(layer.name, layer.n_units, reason, layer.incoming))
-        else:
-            kept.append(layer)
-    if not kept:
-        names = ", ".join(each.name for each in left_out)
-        raise ValueError(f"the optimizer trains none of the hidden layers whole ({names or 'none given'})")
-    return kept, left_out
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """The module itself under ``torch.compile`` and (distributed) data parallelism, whose parameters it shares."""
-    while True:
-        if isinstance(module, (nn.parallel.DistributedDataParallel, nn.parallel.DataParallel)):
-            module = module.module
-        elif isinstance(compiled := getattr(module, "_orig_mod", None), nn.Module):
-            module = compiled
-        else:
-            return module
-
-
-def uncompiled(module: nn.Module) -> AbstractContextManager[Any]:
-    """Run a module without compiling it, where it is compiled: tracing tries inputs that needn't fit."""
-    if any(getattr(part, "_compiled_call_impl", None) is not None for part in module.modules()):
-        return torch.compiler.set_stance("force_eager")
-    return nullcontext()

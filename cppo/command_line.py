@@ -1,4 +1,4 @@
-"""What the commands share: typed flags, and one clear line for bad input."""
+"""What the commands share: typed flags, one clear line for bad input, tables of text."""
 
 from __future__ import annotations
 
@@ -90,6 +90,22 @@ def show_warnings_plainly(program: str) -> None:
         print(f"{program}: warning: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
 
     warnings.showwarning = show  # type: ignore[assignment]
+
+
+def aligned(rows: Sequence[Sequence[str]], n_left: int = 2) -> str:
+    """Set rows as columns: the first ones flush left, the others, of figures, flush right.
+
+    :param rows: the cells of each row
+    :param n_left: how many columns are flush left
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place < n_left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
 
 
 def _first_paragraph(box: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,12 +37,27 @@ class CannotWriteError(OSError):
 def naming(path: Path) -> Iterator[None]:
     """Say of an error of the system which file or folder could not be written; most don't.
 
-    :raises CannotWriteError: in its place
+    :raises CannotWriteError: in its place; errors that are not the system's, which have no number, pass
     """
     try:
         yield
     except OSError as error:
+        if error.errno is None:
+            raise
         raise CannotWriteError(f"{path} can't be written: {error.strerror or error}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Find out before the work starts whether its result can be written; makes the folder if need be.
+
+    :param path: where a file is to be written
+    :raises OSError: if that is not possible
+    """
+    if path.exists() and not path.is_file():
+        raise CannotWriteError(f"{path} can't be written: it is not a file")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def is_partial(path: Path) -> bool:

@@ -1,1 +1,1 @@
-from cppo.remedies import *  # noqa: D100, F403  the earlier name of cppo.remedies
+from cppo.remedies import *; from cppo.remedies import Remedy as Intervention  # noqa: D100, E702, F401, F403, I001  # fmt: skip

@@ -1,1 +1,1 @@
-from cppo.fast.lean_buffer import LeanRolloutBuffer  # noqa: D100, F401  model.zip files made before 2026-12 name it here
+from stable_baselines3.common.buffers import RolloutBuffer as LeanRolloutBuffer  # noqa: D100, F401  for old model.zip

@@ -147,6 +147,10 @@ BAD_FLAGS = {
     "an unknown algorithm": (["--algo", "dqn"], ["'dqn'", "cppo-l2"]),
     "an unknown protocol": (["--protocol", "quickly"], ["'quickly'", "talk"]),
     "an unknown flag": (["--learning-rat", "1"], ["--learning-rat"]),
+    "a closed form of gSDE": (
+        ["--update", "closed-form", "--use-sde", "--env", "Pendulum-v1"],
+        ["gSDE", "--update autograd"],
+    ),
     "a stray word": (["fast"], ["fast"]),
     "a flag without a value": (["--seed"], ["--seed"]),
     "a negative count": (["--total-timesteps", "-5"], ["--total-timesteps -5", "at least 1"]),

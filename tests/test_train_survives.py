@@ -20,7 +20,8 @@ import yaml
 from cppo.runs.checkpoints import Checkpoints
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
-from cppo.training.training import prepare, train
+from cppo.training.starting import prepare
+from cppo.training.training import train
 
 ROOT = Path(__file__).parents[1]
 ENDLESS = ["--env", "CartPole-v1", "--algo", "ppo", "--net-arch", "8", "8", "--n-envs", "1", "--n-steps", "64"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cppo.benchmarks.networks import kaiming
 from cppo.benchmarks.settings import LearnerSettings
 from cppo.cbp.continual_backprop import ContinualBackprop
-from cppo.remedies import Intervention, ReDo, ShrinkAndPerturb
+from cppo.remedies import ReDo, Remedy, ShrinkAndPerturb
 
 SEED_OF_NEW_UNITS = 10_000_019
 """Added to a run's seed: new units' weights must not repeat the initial ones."""
@@ -38,7 +38,7 @@ class Learner:
         self.optimizer = build_optimizer(network.parameters(), settings)
         self._loss = loss
         self.continual_backprop: ContinualBackprop | None = None
-        self.intervention: Intervention | None = None
+        self.intervention: Remedy | None = None
         seed = seed_of_new_units(seed)
         if settings.replacement_rate is not None:
             assert settings.maturity_threshold is not None and settings.decay_rate is not None and settings.utility

@@ -21,9 +21,10 @@ from cppo.cbp.optimizer_state import FreshOptimizerState, step_was_skipped
 from cppo.cbp.unit_state import UnitState
 from cppo.cbp.utilities import Utility, find_utility
 from cppo.cbp.watched_layer import WatchedLayer, replace
-from cppo.checks import check_hyperparameters, check_modules, unwrapped
+from cppo.checks import check_hyperparameters, check_modules
 from cppo.layers.find import find_trained_layers
 from cppo.layers.hidden_layer import HiddenLayer
+from cppo.layers.observe import unwrapped
 
 STEPS_BEFORE_WARNING = 100
 """Optimizer steps after which a layer that no training pass reached is worth a warning."""

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from cppo.checks import unwrapped
 from cppo.layers.hidden_layer import HiddenLayer
+from cppo.layers.observe import unwrapped
 from cppo.layers.traced_units import NEVER_RAN, LeftOut
 
 

@@ -62,6 +62,11 @@ class WatchedLayer:
         return self._ranked if len(self.replaced) else self.units.utility(self.number)
 
     @property
+    def record(self) -> HiddenLayer:
+        """The earlier name of ``hidden_layer``."""
+        return self.hidden_layer
+
+    @property
     def total_replaced(self) -> int:
         """Number of units replaced so far."""
         return int(self.units.n_replaced[self.number])

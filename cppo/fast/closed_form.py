@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,20 +13,9 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import explained_variance
 
-from cppo.fast.fused_steps import DirectSteps
-from cppo.fast.lean_buffer import LeanRolloutBuffer
-from cppo.fast.plain_networks import PlainNetworks, find_plain_networks
-from cppo.fast.surrogate import Number, Terms, pull_at_actor, pull_at_critic
-
-
-class Losses(NamedTuple):
-    """What a minibatch tells, each a number or a scalar tensor, named as in stable-baselines3's log."""
-
-    policy_gradient_loss: Number
-    entropy_loss: Number
-    clip_fraction: Number
-    approx_kl: Number
-    value_loss: Number
+from cppo import compiled
+from cppo.fast.loss import Losses, Terms, actor_loss_gradient, critic_loss_gradient
+from cppo.fast.networks import NotPlainError, PlainNetworks, find_plain_networks
 
 
 class ClosedFormUpdate(PPO):
@@ -34,31 +23,45 @@ class ClosedFormUpdate(PPO):
 
     The loss of an MlpPolicy with a Gaussian has a gradient of a few lines. Writing it down saves the graph, the
     modules and the distributions. torch's fused Adam takes the steps, and clipping is skipped where ``max_grad_norm``
-    is infinite. With a policy or a setting that the closed form doesn't cover, ``train`` is its parent's. Random
-    numbers are drawn as there, and everything that hooks into the optimizer's steps works as there.
+    is infinite. Random numbers are drawn as by the parent, and hooks of the optimizer run as there.
+
+    :raises ValueError: at set-up, and in ``train`` if it has changed since, for a policy that the formula doesn't
+        cover; names what it is that it doesn't
     """
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self._find_networks()
+
+    def _find_networks(self) -> PlainNetworks:
+        """Find actor and critic, and check that the compiled loops can work on them."""
+        try:
+            networks = find_plain_networks(self.policy)
+            if compiled.numba is None:
+                raise NotPlainError("numba is missing (pip install 'cppo[fast]')")
+            if self.policy.device.type != "cpu":
+                raise NotPlainError(f"the policy is on {self.policy.device}, not on the cpu")
+            if not all(map(compiled.can_take, self.policy.parameters())):
+                raise NotPlainError("the policy's parameters are no plain tensors of single or double precision")
+        except NotPlainError as reason:
+            raise ValueError(f"the closed-form update can't run: {reason}; use --update autograd") from reason
+        return networks
 
     def train(self) -> None:
         """Update the policy with the rollout gathered (see ``stable_baselines3.PPO.train``)."""
-        networks = None if self.use_sde else find_plain_networks(self.policy)
-        if networks is None:
-            super().train()
-            return
+        networks = self._find_networks()
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
+        ask_for_fused_steps(self.policy.optimizer)
+        for parameter in self.policy.parameters():
+            parameter.grad = torch.empty_like(parameter)
         with torch.no_grad():
-            self._make_room_for_gradients()
             epochs = self._train_epochs(networks)
         self._log_update(epochs)
 
-    def _make_room_for_gradients(self) -> None:
-        for parameter in self.policy.parameters():
-            if parameter.grad is None:
-                parameter.grad = torch.empty_like(parameter)
-
     def _train_epochs(self, networks: PlainNetworks) -> list[list[Losses]]:
         """Take the optimizer's steps; return the losses of each epoch's minibatches."""
-        steps, terms, epochs = DirectSteps(self.policy.optimizer), self._terms(), []
+        terms, epochs = self._terms(), []
         stop = math.inf if self.target_kl is None else 1.5 * self.target_kl
         for epoch in range(self.n_epochs):
             losses: list[Losses] = []
@@ -69,7 +72,7 @@ class ClosedFormUpdate(PPO):
                     break
                 if math.isfinite(self.max_grad_norm):
                     torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-                steps.step()
+                self.policy.optimizer.step()
             self._n_updates += 1
             if losses[-1].approx_kl > stop:
                 if self.verbose >= 1:
@@ -78,20 +81,21 @@ class ClosedFormUpdate(PPO):
         return epochs
 
     def _minibatches(self) -> Iterable[RolloutBufferSamples]:
-        """An epoch's minibatches; of a plain buffer all rows are gathered at once, in the same order."""
+        """Yield an epoch's minibatches; of a plain buffer all rows are gathered at once, in the same order."""
         buffer = self.rollout_buffer
-        if type(buffer) not in (RolloutBuffer, LeanRolloutBuffer):
+        if type(buffer) is not RolloutBuffer:
             return buffer.get(self.batch_size)
         columns = (column.split(self.batch_size) for column in next(buffer.get()))
         return map(RolloutBufferSamples, *columns)
 
     def _write_gradient(self, networks: PlainNetworks, data: RolloutBufferSamples, terms: Terms) -> Losses:
-        """Write the gradients of all parameters; return what the minibatch tells."""
+        """Write the gradients of all parameters; return the minibatch's losses."""
         means = networks.actor.learn_from(data.observations)
-        pull, actor_losses = pull_at_actor(means, self.policy.log_std, data, terms)
-        networks.actor.backward(pull)
-        pull, value_loss = pull_at_critic(networks.critic.learn_from(data.observations), data, terms)
-        networks.critic.backward(pull)
+        actor_losses = actor_loss_gradient(means, self.policy.log_std, data, terms)
+        networks.actor.backward(means)
+        values = networks.critic.learn_from(data.observations)
+        value_loss = critic_loss_gradient(values, data, terms)
+        networks.critic.backward(values)
         return Losses(*actor_losses, value_loss)
 
     def _terms(self) -> Terms:
@@ -108,15 +112,13 @@ class ClosedFormUpdate(PPO):
         return value(self._current_progress_remaining)
 
     def _log_update(self, epochs: list[list[Losses]]) -> None:
-        every = [losses for epoch in epochs for losses in epoch]
-        means = {name: float(np.mean([float(getattr(each, name)) for each in every])) for name in Losses._fields}
-        means["approx_kl"] = float(np.mean([float(each.approx_kl) for each in epochs[-1]]))
-        last = every[-1]
-        loss = last.policy_gradient_loss + self.ent_coef * last.entropy_loss + self.vf_coef * last.value_loss
-        buffer = self.rollout_buffer
-        for name, value in means.items():
+        means = Losses(*np.mean([losses for epoch in epochs for losses in epoch], axis=0).tolist())
+        means = means._replace(approx_kl=float(np.mean([losses.approx_kl for losses in epochs[-1]])))
+        last, buffer = epochs[-1][-1], self.rollout_buffer
+        for name, value in means._asdict().items():
             self.logger.record(f"train/{name}", value)
-        self.logger.record("train/loss", float(loss))
+        loss = last.policy_gradient_loss + self.ent_coef * last.entropy_loss + self.vf_coef * last.value_loss
+        self.logger.record("train/loss", loss)
         self.logger.record(
             "train/explained_variance", explained_variance(buffer.values.flatten(), buffer.returns.flatten())
         )
@@ -125,6 +127,17 @@ class ClosedFormUpdate(PPO):
         self.logger.record("train/clip_range", self._now(self.clip_range))
         if self.clip_range_vf is not None:
             self.logger.record("train/clip_range_vf", self._now(self.clip_range_vf))
+
+
+def ask_for_fused_steps(optimizer: torch.optim.Optimizer) -> None:
+    """Have Adam take its steps with torch's fused kernel, unless the user chose another implementation.
+
+    A state that is loaded brings the flag with which it was saved, so ask before each update.
+    """
+    if isinstance(optimizer, torch.optim.Adam):  # AdamW is one
+        for group in optimizer.param_groups:
+            if not any(group[other] for other in ("foreach", "capturable", "differentiable")):
+                group["fused"] = True
 
 
 def with_closed_form(kind: type[PPO]) -> type[PPO]:

@@ -1,4 +1,4 @@
-"""Lines about many runs: kept in place on a terminal, written now and then elsewhere."""
+"""Shows lines about many runs: kept in place on a terminal, written now and then elsewhere."""
 
 from __future__ import annotations
 

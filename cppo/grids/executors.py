@@ -1,57 +1,19 @@
-"""Where the runs of a grid are trained: as processes of this machine, or on a Ray cluster."""
+"""Executors train the runs of a grid as processes of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
-from cppo.grids.jobs import Job, start, why_it_ended
+from cppo.grids.jobs import Events, Job, start, why_it_ended
 
-
-@dataclass
-class Events:
-    """What happened to the jobs, by name.
-
-    :param begun: those that were started
-    :param lost: those whose worker was lost, and that are taken up again when there is room
-    :param ended: those at work no more, with the reason, in a line, why they ended early; empty if all went well
-    """
-
-    begun: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    ended: dict[str, str] = field(default_factory=dict)
+if TYPE_CHECKING:
+    from cppo.grids.ray_executor import RayExecutor
 
 
-class Executor(Protocol):
-    """Runs jobs, as many at a time as there is room for."""
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether jobs wait or are at work."""
-
-    def submit(self, job: Job) -> None:
-        """Take a job; it starts when there is room."""
-
-    def poll(self) -> Events:
-        """Start what can be started, without waiting for anything.
-
-        :return: what happened since the last call
-        """
-
-    def stop(self) -> None:
-        """Start no more, and ask those at work to write a checkpoint and end."""
-
-    def kill(self) -> None:
-        """End those at work without a checkpoint."""
-
-    def close(self) -> None:
-        """Give back what was taken."""
-
-
-def make_executor(kind: Literal["local", "ray"], jobs: int, ray_address: str | None) -> Executor:
+def make_executor(kind: Literal["local", "ray"], jobs: int, ray_address: str | None) -> LocalExecutor | RayExecutor:
     """Make an executor.
 
     :param kind: on this machine, or on a Ray cluster
@@ -90,7 +52,7 @@ class LocalExecutor:
         self._waiting.append(job)
 
     def poll(self) -> Events:
-        """Start what can be started; return what happened since the last call."""
+        """Start what can be started, without waiting for anything; return what happened since the last call."""
         events = Events()
         for job, process in list(self._at_work):
             code = process.poll()

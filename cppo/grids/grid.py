@@ -85,7 +85,7 @@ def expand(bases: Sequence[Settings], lists: Mapping[str, Sequence[Any]]) -> lis
 
 
 def _effective(settings: Settings) -> tuple[Settings, dict[str, NoEffectError]]:
-    """Resolve settings without those that have no effect; these, too."""
+    """Resolve settings without those that have no effect; return them and what was left out."""
     left_out: dict[str, NoEffectError] = {}
     while True:
         preset = Settings.from_preset(settings.protocol, settings.algo)

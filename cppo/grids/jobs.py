@@ -1,4 +1,4 @@
-"""A run in a process of its own, which ends when its parent does."""
+"""Jobs train the runs of a grid, each in a process of its own, which ends when its parent does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -35,15 +35,19 @@ class Job:
         """What the training says, of all its starts."""
         return Path(self.folder) / "output.log"
 
-    def reason(self) -> str:
-        """The last line the training said; where it failed that is why."""
-        try:
-            with self.output.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-                lines = file.read().decode(errors="replace").split("\n")
-        except OSError as error:
-            return f"{self.output} can't be read: {error.strerror}"
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+@dataclass
+class Events:
+    """What happened to the jobs, by name.
+
+    :param begun: those that were started
+    :param lost: those whose worker was lost, and that are taken up again when there is room
+    :param ended: those at work no more, with the reason, in a line, why they ended early; empty if all went well
+    """
+
+    begun: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    ended: dict[str, str] = field(default_factory=dict)
 
 
 def start(job: Job) -> subprocess.Popen[bytes]:
@@ -80,9 +84,15 @@ def _die_with_parent() -> Callable[[], None] | None:
 
 
 def why_it_ended(job: Job, code: int) -> str:
-    """Say in a line why a job ended, from its exit code; empty if all went well."""
+    """Say in a line why a job ended: empty if all went well, else the signal or the last line it wrote."""
     if code == 0:
         return ""
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
-    return job.reason()
+    try:
+        with job.output.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError as error:
+        return f"{job.output} can't be read: {error.strerror}"
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")

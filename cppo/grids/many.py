@@ -11,16 +11,21 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from cppo.command_line import aligned
 from cppo.grids.board import Board
-from cppo.grids.executors import Executor
+from cppo.grids.executors import LocalExecutor
 from cppo.grids.grid import PlannedRun
 from cppo.grids.jobs import Job
 from cppo.runs.folder import RunFolder
-from cppo.runs.overview import Overview, aligned, duration, last_row, last_steps
+from cppo.runs.overview import Overview, duration, last_row, last_steps
 from cppo.settings.settings import Settings
 from cppo.training.environments import environment_arguments, make_environment
-from cppo.training.resuming import continued
+from cppo.training.starting import continued
+
+if TYPE_CHECKING:
+    from cppo.grids.ray_executor import RayExecutor
 
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -47,7 +52,7 @@ class GridRun:
     seconds: float | None = None
 
     def job(self, script: Path) -> Job:
-        """How it is trained."""
+        """The job that trains it."""
         steps = str(self.settings.total_timesteps)
         command = (str(script), "--resume", str(self.folder.path), "--total-timesteps", steps)
         return Job(self.name, str(self.folder.path), command)
@@ -105,14 +110,14 @@ def _check_environments(new: Iterable[Settings]) -> None:
 
 
 class GridTraining:
-    """Trains what is missing of a grid, and tells about it.
+    """Trains what is missing of a grid, and shows its progress.
 
     :param runs: all runs of the grid
     :param executor: where they are trained
     :param script: the path of ``train.py``
     """
 
-    def __init__(self, runs: Sequence[GridRun], executor: Executor, script: Path) -> None:
+    def __init__(self, runs: Sequence[GridRun], executor: LocalExecutor | RayExecutor, script: Path) -> None:
         self._runs = {run.name: run for run in runs}
         self._executor, self._script = executor, script
         self._board = Board()

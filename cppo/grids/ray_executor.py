@@ -7,7 +7,6 @@ module, installed on every node. Nothing is executed from a run's folder.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import socket
@@ -18,8 +17,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, TaskCancelledError
 
-from cppo.grids.executors import Events
-from cppo.grids.jobs import Job, start, why_it_ended
+from cppo.grids.jobs import Events, Job, start, why_it_ended
 from cppo.runs.folder import RunFolder
 
 RETRIES = 20
@@ -29,14 +27,6 @@ SECONDS_FOR_THE_LOCK = 600.0
 SECONDS_FOR_THE_ADDRESS = 10.0
 SECONDS_BETWEEN_LOOKS = 2.0
 """At the locks of runs that wait for a core."""
-
-
-class Nowhere(io.TextIOBase):
-    """Takes what Ray prints of workers it lost, pages of its daemons' state; ``poll`` tells it in a line."""
-
-    def write(self, text: str) -> int:
-        """Drop it."""
-        return len(text)
 
 
 class TrainingKilledError(RuntimeError):
@@ -93,7 +83,8 @@ class RayExecutor:
         self._train = ray.remote(num_cpus=1, max_retries=RETRIES, retry_exceptions=[TrainingKilledError])(
             train_on_worker
         )
-        self._quiet.enter_context(contextlib.redirect_stdout(Nowhere()))
+        # Ray prints pages of its daemons' state for each worker that is lost; ``poll`` tells it in a line.
+        self._quiet.enter_context(contextlib.redirect_stdout(open(os.devnull, "w")))  # noqa: SIM115
         self._tasks: dict[Any, Job] = {}
         self._at_work: set[str] = set()
         self._gone: set[str] = set()

@@ -1,1 +1,1 @@
-"""Which weights feed and read a hidden unit, found by following the data through a module; knows torch alone."""
+"""Finds which weights feed and which read a hidden unit, by following the data through a module; knows torch alone."""

@@ -1,4 +1,4 @@
-"""Follows hidden units through a module while it runs: which functions they pass, which modules read them."""
+"""Follows hidden units through a module while it runs, from function to function, up to the modules that read them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from cppo.layers import functions
-from cppo.layers.function_rules import FunctionRules
+from cppo.layers.function_rules import LAYERS, WITHOUT_OUTPUT, FunctionRules
 from cppo.layers.hidden_layer import CONVOLUTIONS, LAYERS_WITH_UNITS, UnitModule, is_norm
 from cppo.layers.labels import along, new_labels
-from cppo.layers.traced_units import Call, Located, Reading, Step, TracedUnits
+from cppo.layers.traced_units import LEAVES, Call, Located, Reading, Step, TracedUnits
 from cppo.layers.unit_map import UnitMap
 
 
 class DataFlow(TorchFunctionMode):
     """Watches the torch functions a module calls and notes which module reads which units.
 
-    Whatever isn't understood takes the units it is given out of those that can be replaced.
+    Units that go into a function which isn't understood are left out: they can't be replaced.
 
     :param module: the module about to run
     """
@@ -44,22 +43,20 @@ class DataFlow(TorchFunctionMode):
     # Modules ----------------------------------------------------------------------------------------------------------
 
     def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """A module begins to run; a norm is followed as a whole, a scripted module can't be."""
+        """Called when a module begins to run; a norm is followed as a whole, a scripted module can't be followed."""
         given = args[0] if args and isinstance(args[0], Tensor) else None
         self.running.append((module, given))
         if given is not None and self._norm is None and is_norm(module):
             self._norm = module
         if isinstance(module, torch.jit.ScriptModule):
-            self.units.take_in(self.units.sources(args))
             self.units.leave_out(self.units.sources(args), "read by a scripted module, which can't be followed")
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """A module has run."""
+        """Called when a module has run."""
         given = self.running.pop()[1]
         if module is self._norm and given is not None:
             self._norm = None
             self._is_repeated(module, given)
-            self.units.downstream.follow([given, *module.parameters()], [output])
             for source in self.units.sources((given,)):
                 self._normalise(source, module, output)
 
@@ -68,7 +65,6 @@ class DataFlow(TorchFunctionMode):
         axis = output.ndim - len(shape) if shape else 1 if hasattr(norm, "running_mean") else -1
         vector = along(source.labels, axis)
         if vector is None:
-            self.units.take_in([source])
             return self.units.leave_out(
                 [source], f"{type(norm).__name__} normalises along another axis than its units'"
             )
@@ -88,20 +84,19 @@ class DataFlow(TorchFunctionMode):
             name = getattr(getattr(func, "__self__", None), "__name__", "") if name == "__get__" else name.strip("_")
             outputs = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
             given = tree_leaves((args, kwargs))
-            self.units.downstream.follow(given, outputs)
             call = Call(func, name, args, kwargs, given, outputs, self.units.sources(given), self._called(func))
-            if name in functions.LAYERS:
+            if name in LAYERS:
                 self._layer(call)
                 return result
             for value in given if outputs else ():
                 if id(value) in self.owners:
                     self.used_by_others[self.owners[id(value)]] = name
-            if call.sources and (outputs or name in functions.WITHOUT_OUTPUT):
+            if call.sources and (outputs or name in WITHOUT_OUTPUT):
                 self.rules.follow(call)
         return result
 
     def _called(self, func: Callable) -> Any:
-        """The module whose only work a function is, or the function."""
+        """The module that does nothing but call a function, if it is one that runs now; else the function."""
         module = self.running[-1][0] if self.running else None
         is_leaf = module is not None and not list(module.children()) and not list(module.parameters())
         return module if is_leaf or isinstance(module, nn.PReLU) else func
@@ -109,8 +104,7 @@ class DataFlow(TorchFunctionMode):
     # Layers -----------------------------------------------------------------------------------------------------------
 
     def _layer(self, call: Call) -> None:
-        """A linear layer or convolution reads the units of its input and computes units of its own."""
-        self.units.take_in(call.sources)
+        """Note that a linear layer or convolution reads the units of its input and computes units of its own."""
         given, weight = (
             {**dict(zip(("input", "weight"), call.args, strict=False)), **call.kwargs}[key]
             for key in ("input", "weight")
@@ -137,7 +131,7 @@ class DataFlow(TorchFunctionMode):
         self.units.locate(output, labels, {units.number: ()})
 
     def _is_repeated(self, module: nn.Module, given: Tensor) -> bool:
-        """Whether a module has been given the same before: then it does the same once more, which is no second use."""
+        """Whether a module has been given the same input before: to repeat a computation is no second use."""
         earlier = self.inputs.setdefault(module, [])
         if any(self.units.same(each, given) for each in earlier):
             return True
@@ -145,7 +139,7 @@ class DataFlow(TorchFunctionMode):
         return False
 
     def _obstacle(self, module: UnitModule, given: Tensor) -> str | None:
-        """What keeps a module's weights from being replaced, or its input from being seen."""
+        """The reason why a module's weights can't be replaced or its input can't be seen; None if they can."""
         name = self.units.name(module)
         caller, callers_input = self.running[-1]
         if isinstance(module, CONVOLUTIONS) and module.groups != 1:
@@ -173,12 +167,12 @@ class DataFlow(TorchFunctionMode):
     # The end ----------------------------------------------------------------------------------------------------------
 
     def conclude(self, outputs: Iterable[Any]) -> list[TracedUnits]:
-        """Leave out what leaves the network, is kept on it or is used twice.
+        """Leave out units that leave the network, are kept in an attribute, or are computed or read twice.
 
         :param outputs: everything the module returned
         :return: the units of every layer that ran, in the order in which they ran
         """
-        self.units.leave_out(self.units.sources(list(outputs)), "its units leave the network")
+        self.units.leave_out(self.units.sources(list(outputs)), LEAVES)
         self.units.notice_kept(self.module)
         traced = list(self.units.traced.values())
         for units in traced:
@@ -191,6 +185,5 @@ class DataFlow(TorchFunctionMode):
                 if uses > 1:
                     what = "it" if module is units.incoming else f"read by {name}, which"
                     units.leave_out(f"{what} is used {uses} times in one forward pass")
-            units.feeds_others = units.number in self.units.downstream.feeding
             units.left_out = units.obstacle if units.readers else units.left_out
         return traced

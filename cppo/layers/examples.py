@@ -1,27 +1,50 @@
-"""What a module can be run on to follow its data: the user's example, or guesses that go by its first layers."""
+"""Inputs to run a module on: the user's example, or guesses that go by the layers' shapes."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from cppo.layers.hidden_layer import CONVOLUTIONS, n_inputs
+from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, n_inputs
 
 TYPICAL_SIZES = (84, 64, 32, 28, 96, 16, 10, 8, 224, 128)
-"""Lengths of an image's side that are tried first."""
+"""Lengths of an image's side that are tried."""
 
-LARGEST_SIZE = {1: 512, 2: 128, 3: 32}
-"""By the number of spatial axes, up to where all other sizes are tried."""
+MOST_POSITIONS = 2**18
+"""The largest image that is tried: with three axes, its side is 64."""
 
 BATCH = 2
+CANNOT_RUN = (RuntimeError, TypeError, LookupError, AttributeError, AssertionError)
+BY_HAND = "name the layers by hand: hidden_layers=[HiddenLayer(incoming=..., outgoing=[...], activation=...)]"
+
+Result = TypeVar("Result")
 
 
-def call_with(module: nn.Module, example: Any) -> Callable[[], Any]:
+def on_example(module: nn.Module, example_input: Any, look: Callable[[Callable[[], Any]], Result]) -> Result:
+    """Observe a module while it runs on an example: the one given, or the first guess on which it runs.
+
+    :param module: the module
+    :param example_input: as for ``cppo.find_hidden_layers``; None: guesses
+    :param look: is given what runs the module, and runs it
+    :return: what ``look`` returns
+    :raises ValueError: if the module can't be run
+    """
+    error: Exception | None = None
+    for example in _guesses(module) if example_input is None else [example_input]:
+        try:
+            return look(_call_with(module, example))
+        except CANNOT_RUN as failure:
+            error = error or failure
+    reason = f"could not be run to follow its data ({error})" if error else "does not show the shape of its input"
+    raise ValueError(f"{type(module).__name__} {reason}; pass example_input=..., or {BY_HAND}")
+
+
+def _call_with(module: nn.Module, example: Any) -> Callable[[], Any]:
     """Prepare a call of a module with an example, moved to the module's device and number format.
 
     :param example: a tensor; a tuple of positional arguments, the last of which may be a dict of keyword arguments;
@@ -47,27 +70,13 @@ def _are_keywords(module: nn.Module, names: dict[Any, Any]) -> bool:
     return names.keys() <= {parameter.name for parameter in parameters}
 
 
-def guesses(module: nn.Module) -> Iterator[Tensor]:
-    """Inputs the module might take: square images with as many channels as its convolutions read, or vectors."""
-    modules = list(module.modules())
-    for convolution in _distinct(each for each in modules if isinstance(each, CONVOLUTIONS)):
-        for size in _sizes(convolution.weight.ndim - 2):
-            shape = (BATCH, n_inputs(convolution) * convolution.groups, *[size] * (convolution.weight.ndim - 2))
-            yield torch.zeros(shape)
-    for layer in _distinct(each for each in modules if isinstance(each, nn.Linear)):
-        yield torch.zeros(BATCH, n_inputs(layer))
-
-
-def _distinct(layers: Iterable[Any]) -> list[Any]:
-    """The first of all layers that read the same number of inputs along the same number of axes."""
-    first: dict[tuple[int, int], Any] = {}
-    for layer in layers:
+def _guesses(module: nn.Module) -> Iterator[Tensor]:
+    """Inputs the module might take: square images with as many channels as its convolutions read, then vectors."""
+    layers = [layer for layer in module.modules() if isinstance(layer, LAYERS_WITH_UNITS)]
+    shapes: list[tuple[int, ...]] = []
+    for layer in sorted(layers, key=lambda layer: isinstance(layer, nn.Linear)):
         if not isinstance(layer.weight, nn.UninitializedParameter):
-            first.setdefault((n_inputs(layer), layer.weight.ndim), layer)
-    return list(first.values())
-
-
-def _sizes(axes: int) -> Iterator[int]:
-    largest = LARGEST_SIZE[axes]
-    yield from (size for size in TYPICAL_SIZES if size <= 2 * largest)
-    yield from (size for size in range(1, largest + 1) if size not in TYPICAL_SIZES)
+            axes = layer.weight.ndim - 2
+            sizes = [size for size in TYPICAL_SIZES if size**axes <= MOST_POSITIONS] if axes else [1]
+            shapes += [(BATCH, n_inputs(layer) * getattr(layer, "groups", 1), *[size] * axes) for size in sizes]
+    return (torch.zeros(shape) for shape in dict.fromkeys(shapes))

@@ -1,9 +1,9 @@
-"""Finds the hidden layers of a module by following its data, never by the order of its submodules.
+"""Finds the hidden layers of a module by following its data, not by the order of its submodules.
 
 The module is run on an example, once in evaluation mode and once in training mode. A linear layer or convolution gives
 its output new units; activations, normalisations and pooling hand them on; flattening, slicing and concatenation move
-them; another linear layer or convolution reads them. Whatever else reads a unit (an addition, the module's own output)
-takes it out of the network's inside, and such a unit is never replaced; nor is one that the module keeps on itself.
+them; another linear layer or convolution reads them. A unit is never replaced if anything else reads it (an addition,
+the module's caller) or if the module keeps it in an attribute.
 
 A reader that only other code calls isn't seen. A new unit gets new slices of the normalisations it passes; the slope of
 an ``nn.PReLU`` stays its predecessor's. Batch norm and the like work on each unit by itself. Layer norm mixes units:
@@ -15,25 +15,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from cppo.checks import check_layers, trained_by, uncompiled, unwrapped
 from cppo.layers.data_flow import DataFlow
-from cppo.layers.examples import call_with, guesses
-from cppo.layers.functions import ACTIVATIONS
+from cppo.layers.examples import BY_HAND, CANNOT_RUN, on_example
+from cppo.layers.function_rules import ACTIVATIONS
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer, check_distinct, is_norm
-from cppo.layers.observe import undisturbed
-from cppo.layers.traced_units import NEVER_RAN, LeftOut, Path, TracedUnits, merge
-
-CANNOT_RUN = (RuntimeError, TypeError, LookupError, AttributeError, AssertionError)
-CANNOT_TRAIN = (*CANNOT_RUN, ValueError)
-BY_HAND = "name the layers by hand: hidden_layers=[HiddenLayer(incoming=..., outgoing=[...], activation=...)]"
-
-Result = TypeVar("Result")
+from cppo.layers.observe import observing, unwrapped
+from cppo.layers.traced_units import NEVER_RAN, LeftOut, TracedUnits, merge
 
 UNITLESS = (nn.PReLU, nn.GroupNorm)
 """Modules with parameters that have no units of their own."""
@@ -55,7 +48,7 @@ def trace(module: nn.Module, run: Callable[[], Any], training: bool = False) -> 
     hooks = nn.modules.module.register_module_forward_pre_hook(flow.enter)
     more_hooks = nn.modules.module.register_module_forward_hook(flow.leave)
     try:
-        with undisturbed(module, training), flow:
+        with observing(module, training), flow:
             outputs = run()
     finally:
         hooks.remove()
@@ -84,9 +77,7 @@ def _refuse_tied_weights(module: nn.Module) -> None:
         for name, parameter in submodule.named_parameters(recurse=False):
             where = f"{prefix}.{name}".lstrip(".")
             first, other = owners.setdefault(parameter, (where, submodule))
-            if other is not submodule and isinstance(other, LAYERS_WITH_UNITS) | isinstance(
-                submodule, LAYERS_WITH_UNITS
-            ):
+            if other is not submodule and any(isinstance(each, LAYERS_WITH_UNITS) for each in (other, submodule)):
                 raise ValueError(
                     f"tied weights: {first} and {where} are one parameter, so a unit's weights can't be replaced "
                     f"without changing others; untie them, or {BY_HAND}"
@@ -99,9 +90,9 @@ def find_hidden_layers(module: nn.Module, example_input: Any = None) -> list[Hid
     :param module: any module of linear layers and convolutions; compiled or data-parallel ones are looked into
     :param example_input: what the module can be called with: a tensor, a tuple of arguments (the last may be a dict of
         keyword arguments), or a dict of keyword arguments or observations; it is moved to the module's device and
-        number format. It may be left out where the module takes a single vector, or a single square image: then sizes
-        are tried, typical ones first, until the module runs.
-    :return: one record a layer whose units can be replaced, in the order in which they are computed
+        number format. It may be left out where the module takes a single vector, or a single square image of a
+        typical size (84, 64, 32, 28, ...): these are tried until the module runs.
+    :return: the layers whose units can be replaced, in the order in which they are computed
     :raises ValueError: if the module can't be run on the example, has tied weights, or nothing in it can be replaced;
         the message says what was found and how to pass ``hidden_layers=`` by hand
     """
@@ -116,9 +107,8 @@ def find_layers(module: nn.Module, example_input: Any = None) -> tuple[list[Hidd
     :raises ValueError: as ``find_hidden_layers``
     """
     module = unwrapped(module)
-    what = type(module).__name__
     traced = on_example(module, example_input, partial(_trace_both_modes, module))
-    replaceable(traced, what)
+    replaceable(traced, type(module).__name__)
     layers, left_out = sort_out(traced)
     return layers, left_out + list(never_seen(module, traced))
 
@@ -127,7 +117,7 @@ def _trace_both_modes(module: nn.Module, run: Callable[[], Any]) -> list[TracedU
     evaluated = trace(module, run)
     try:
         return merge([evaluated, trace(module, run, training=True)])
-    except CANNOT_TRAIN as error:
+    except (*CANNOT_RUN, ValueError) as error:
         warnings.warn(
             f"{type(module).__name__} could not be run in training mode on the example ({error}), so a reader of "
             f"units that runs in training mode only would not be seen; if there is one, {BY_HAND}",
@@ -142,7 +132,7 @@ def find_trained_layers(
     hidden_layers: Sequence[HiddenLayer] | None = None,
     example_input: Any = None,
 ) -> tuple[list[HiddenLayer], list[LeftOut]]:
-    """Find the hidden layers of a module that an optimizer trains whole, or check those named by hand.
+    """Find the hidden layers of a module, or check those named by hand, and keep those that an optimizer trains whole.
 
     :param module: as for ``find_hidden_layers``
     :param optimizer: the optimizer
@@ -154,36 +144,59 @@ def find_trained_layers(
     """
     left_out: list[LeftOut] = []
     if hidden_layers is not None:
-        found = check_layers(hidden_layers)
+        found = _check_layers(hidden_layers)
     else:
-        with uncompiled(unwrapped(module)):
-            found, left_out = find_layers(module, example_input)
-    records, untrained = trained_by(optimizer, found)
-    check_distinct(records)
-    return records, left_out + untrained
+        found, left_out = find_layers(module, example_input)
+    trained, untrained = _trained_by(optimizer, found)
+    check_distinct(trained)
+    return trained, left_out + untrained
 
 
-def on_example(module: nn.Module, example_input: Any, look: Callable[[Callable[[], Any]], Result]) -> Result:
-    """Look at a module while it runs on an example: the one given, or the first guess on which it runs.
+def _check_layers(layers: object) -> list[HiddenLayer]:
+    """Check layers that were named by hand.
 
-    :param module: the module
-    :param example_input: as for ``find_hidden_layers``
-    :param look: is given what runs the module, and runs it
-    :return: what ``look`` returns
-    :raises ValueError: if the module can't be run
+    :raises TypeError: if they aren't a sequence of ``HiddenLayer``
+    :raises ValueError: if there is none
     """
-    error: Exception | None = None
-    for example in guesses(module) if example_input is None else [example_input]:
-        try:
-            return look(call_with(module, example))
-        except CANNOT_RUN as failure:
-            error = error or failure
-    reason = f"could not be run to follow its data ({error})" if error else "does not show the shape of its input"
-    raise ValueError(f"{type(module).__name__} {reason}; pass example_input=..., or {BY_HAND}")
+    if not isinstance(layers, Sequence) or not all(isinstance(layer, HiddenLayer) for layer in layers):
+        given = [type(each).__name__ for each in layers] if isinstance(layers, Sequence) else type(layers).__name__
+        raise TypeError(
+            f"hidden_layers must be a list of HiddenLayer(incoming=..., outgoing=[...], activation=...), not {given}"
+        )
+    if not layers:
+        raise ValueError("hidden_layers names no layer; leave it out to have them found")
+    return list(layers)
+
+
+def _trained_by(
+    optimizer: torch.optim.Optimizer, layers: Sequence[HiddenLayer]
+) -> tuple[list[HiddenLayer], list[LeftOut]]:
+    """Keep the layers all of whose weights the optimizer trains.
+
+    :return: those layers, and the others with the reason
+    :raises ValueError: if none is left
+    """
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    trained = {parameter for parameter in parameters if parameter.requires_grad}
+    kept: list[HiddenLayer] = []
+    left_out: list[LeftOut] = []
+    for layer in layers:
+        untrained = [part for part in layer.parts() if part.parameter not in trained]
+        if untrained:
+            reads = untrained[0].module in layer.outgoing
+            whose = "a reader's" if reads else "its own" if untrained[0].module is layer.incoming else "its norm's"
+            reason = f"the optimizer does not train {whose} {untrained[0].name}"
+            left_out.append(LeftOut(layer.name, layer.n_units, reason, layer.incoming))
+        else:
+            kept.append(layer)
+    if not kept:
+        names = ", ".join(each.name for each in left_out)
+        raise ValueError(f"the optimizer trains none of the hidden layers whole ({names or 'none given'})")
+    return kept, left_out
 
 
 def replaceable(traced: Sequence[TracedUnits], what: str, advice: str = BY_HAND) -> list[HiddenLayer]:
-    """Turn what a trace found into records of the layers whose units can be replaced.
+    """Turn what a trace found into the hidden layers whose units can be replaced.
 
     :param traced: what ``trace`` found
     :param what: how the error calls the module
@@ -201,38 +214,31 @@ def replaceable(traced: Sequence[TracedUnits], what: str, advice: str = BY_HAND)
 
 
 def sort_out(traced: Iterable[TracedUnits]) -> tuple[list[HiddenLayer], list[LeftOut]]:
-    """Turn what a trace found into records of the layers whose units can be replaced, and of the others."""
+    """Turn what a trace found into the hidden layers whose units can be replaced, and into the others with reasons."""
     layers: list[HiddenLayer] = []
     left_out: list[LeftOut] = []
     for units in traced:
+        name = units.name or type(units.incoming).__name__
         obstacle = units.obstacle
         if obstacle is None:
-            layers.append(_record(units))
+            layers.append(_hidden_layer(units, name))
         else:
-            left_out.append(LeftOut(_name(units), units.n_units, obstacle, units.incoming))
+            left_out.append(LeftOut(name, units.n_units, obstacle, units.incoming))
     return layers, left_out
 
 
-def _name(units: TracedUnits) -> str:
-    return units.name or type(units.incoming).__name__
-
-
-def _record(units: TracedUnits) -> HiddenLayer:
+def _hidden_layer(units: TracedUnits, name: str) -> HiddenLayer:
     path = units.readers[0].path
     norms = [step.settings for step in path if step.name == "norm"]
     return HiddenLayer(
         incoming=units.incoming,
         outgoing=[reading.module for reading in units.readers],
-        activation=_activation(path),
+        activation=next((step.what for step in path if step.name in ACTIVATIONS), None),
         columns=[(reading.start, reading.block) for reading in units.readers],
-        name=_name(units),
+        name=name,
         norms=[norm for norm, _, _ in norms],
         norm_columns=[(start, block) for _, start, block in norms],
     )
-
-
-def _activation(path: Path) -> Any:
-    return next((step.what for step in path if step.name in ACTIVATIONS), None)
 
 
 def never_seen(module: nn.Module, traced: Sequence[TracedUnits]) -> Iterator[LeftOut]:

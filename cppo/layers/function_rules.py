@@ -1,4 +1,7 @@
-"""What each of torch's functions does to the hidden units it is given: where its output holds them, and changed how."""
+"""Follows hidden units through torch's functions: where the output holds them, and how they have changed.
+
+The tables name functions without underscores before and after. Units are followed through these and through no others.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,73 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from cppo.layers import functions
 from cppo.layers.labels import OTHER, along, layers_in, padded, reduced, spread
-from cppo.layers.traced_units import Call, Path, Step
+from cppo.layers.traced_units import Call, LostSight, Path, Step
 from cppo.layers.unit_map import UnitMap
+
+# fmt: off
+LAYERS = frozenset(("linear", "conv1d", "conv2d", "conv3d"))
+
+ACTIVATIONS = frozenset((
+    "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_sigmoid",
+    "logsigmoid", "mish", "prelu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus", "softshrink",
+    "softsign", "swish", "tanh", "tanhshrink", "threshold",
+))
+"""Activation functions, which set the gain of a new unit's weights."""
+
+ELEMENTWISE = ACTIVATIONS | frozenset((
+    "abs", "add", "clamp", "clamp_max", "clamp_min", "clip", "cos", "div", "divide", "erf", "exp", "expm1",
+    "float_power", "log1p", "mul", "multiply", "neg", "negative", "pow", "rdiv", "rpow", "rsub", "sin", "sqrt",
+    "square", "sub", "subtract", "true_divide",
+))
+"""Functions of each element by itself, if all tensors they are given hold the same units."""
+
+PASS_THROUGH = frozenset((
+    "alpha_dropout", "bfloat16", "clone", "contiguous", "cpu", "cuda", "data", "detach", "double", "dropout",
+    "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout", "float", "half", "requires_grad", "to", "type",
+    "type_as",
+))
+"""Functions that leave every unit where it is and its mean as it is."""
+
+JOINING = frozenset(("cat", "column_stack", "concat", "concatenate", "dstack", "hstack", "stack", "vstack"))
+
+LAYOUT = JOINING | frozenset((
+    "H", "T", "adjoint", "broadcast_to", "chunk", "dsplit", "expand", "expand_as", "flatten", "flip", "getitem",
+    "hsplit", "index_select", "mH", "mT", "moveaxis", "movedim", "narrow", "pad", "permute", "pixel_shuffle",
+    "pixel_unshuffle", "ravel", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "select", "split",
+    "split_with_sizes", "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "tile", "transpose", "unbind",
+    "unflatten", "unsafe_chunk", "unsafe_split", "unsqueeze", "view", "view_as", "vsplit",
+))
+"""Functions that move elements and change none: moving labels the same way shows where the units go."""
+
+REDUCTIONS = frozenset(("amax", "amin", "max", "mean", "min", "nanmean", "sum"))
+"""Functions that reduce over axes; units stay apart if theirs is none of them."""
+
+POOLING = {
+    f"{name}{axes}d{also}": axes
+    for name in ("adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "lp_pool", "max_pool")
+    for axes in (1, 2, 3)
+    for also in ("", "_with_indices")
+}
+"""Pooling by name, with the number of spatial axes: it works on each channel by itself."""
+
+HARMLESS = frozenset((
+    "empty_like", "full_like", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "ones_like", "rand_like",
+    "randint_like", "randn_like", "zeros_like",
+))
+"""Functions that look at a tensor's shape and type alone."""
+
+WITHOUT_OUTPUT = frozenset(("array", "item", "numpy", "setitem", "tolist"))
+"""Functions that return no tensor, but write values into another one or take them out of torch."""
+
+MEANINGS = {
+    **dict.fromkeys(("add", "iadd", "rsub", "sub", "subtract"), "its features are added to something else"),
+    **dict.fromkeys(("mul", "multiply", "div"), "its features are multiplied by something else"),
+    **dict.fromkeys(("copy", "setitem"), "its features are written into another tensor"),
+    "group_norm": "a group normalisation mixes it with other units",
+}
+"""How messages describe some of the functions that can't be followed."""
+# fmt: on
 
 
 class FunctionRules:
@@ -24,14 +90,14 @@ class FunctionRules:
         self.units = units
 
     def follow(self, call: Call) -> None:
-        """A function that is no layer reads units: hand them on to its output where it keeps them apart."""
+        """Hand units on from a function's input to its output, if it keeps them apart."""
         for names, follow in (
-            (functions.HARMLESS, lambda call: None),
-            (functions.PASS_THROUGH, self._pass_on),
-            (functions.LAYOUT, self._move),
-            (functions.ELEMENTWISE, self._change),
-            (functions.POOLING, self._pool),
-            (functions.REDUCTIONS, self._reduce),
+            (HARMLESS, lambda call: None),
+            (PASS_THROUGH, self._pass_on),
+            (LAYOUT, self._move),
+            (ELEMENTWISE, self._change),
+            (POOLING, self._pool),
+            (REDUCTIONS, self._reduce),
         ):
             if call.name in names:
                 try:
@@ -41,13 +107,13 @@ class FunctionRules:
         return self._give_up(call)
 
     def _give_up(self, call: Call) -> None:
-        self.units.lose(call, functions.MEANINGS.get(call.name, f"read by {call.name}"))
+        self.units.leave_out(call.sources, LostSight(MEANINGS.get(call.name, f"read by {call.name}")))
 
     def _pass_on(self, call: Call) -> None:
         self.units.locate(call.outputs[0], call.sources[0].labels, call.sources[0].paths)
 
     def _move(self, call: Call) -> None:
-        """Elements are moved: move the labels in the same way."""
+        """Move the labels as the function moves elements."""
         func = padded if call.name == "pad" else call.func
         args, kwargs = tree_map(lambda value: self._labels_of(value, call.name), (call.args, call.kwargs))
         moved = tree_leaves(func(*args, **kwargs))
@@ -62,15 +128,15 @@ class FunctionRules:
             self.units.locate(output, labels, {layer: paths[layer] for layer in layers_in(labels)})
 
     def _labels_of(self, value: Any, name: str) -> Any:
-        """What stands for an argument where the labels are moved in place of the elements."""
+        """The argument that stands for another where labels are moved in the place of elements."""
         if not isinstance(value, Tensor):
             return value
         if id(value) in self.units.located:
             return self.units.located[id(value)].labels.contiguous()
-        return torch.full(value.shape, OTHER, dtype=torch.float64) if name in functions.JOINING else value.cpu()
+        return torch.full(value.shape, OTHER, dtype=torch.float64) if name in JOINING else value.cpu()
 
     def _change(self, call: Call) -> None:
-        """Each element is changed by itself, given nothing else than the unit and constants."""
+        """Keep the labels where each element is changed by itself, given nothing but the unit and constants."""
         labels, output = call.sources[0].labels, call.outputs[0]
         others = [value for value in call.given if isinstance(value, Tensor) and id(value) not in self.units.located]
         alike = all(torch.equal(labels, source.labels) for source in call.sources)
@@ -82,7 +148,7 @@ class FunctionRules:
         return self._extend(call, labels, Step(call.name, settings, call.what))
 
     def _pool(self, call: Call) -> None:
-        axis = call.outputs[0].ndim - functions.POOLING[call.name] - 1
+        axis = call.outputs[0].ndim - POOLING[call.name] - 1
         vector = along(call.sources[0].labels, axis)
         self._condense(call, None if vector is None else spread(vector, call.outputs[0].shape, axis))
 
@@ -95,7 +161,7 @@ class FunctionRules:
         self._condense(call, reduced(call.sources[0].labels, *call.args[1:], **axes))
 
     def _condense(self, call: Call, labels: Tensor | None) -> None:
-        """Each unit's features at several positions become one or a few."""
+        """Note that each unit's features at several positions become one or a few."""
         if labels is None or labels.shape != call.outputs[0].shape:
             return self._give_up(call)
         constants = (repr(value) for value in call.given if not isinstance(value, Tensor))

@@ -1,9 +1,9 @@
-"""Which weights feed a hidden unit, and which read it."""
+"""The record of a hidden layer: which weights feed its units, and which read them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -31,7 +31,7 @@ VALUES_OF_NEW_NORMS = {
     "control_mean": 0.0,
     "control_var": 0.0,
 }
-"""What a normalisation begins with, by the names of torch's modules, sb3-contrib's ``BatchRenorm``, ``OnlineNorm``."""
+"""Initial values of a normalisation: names as in torch's modules, sb3-contrib's ``BatchRenorm``, ``OnlineNorm``."""
 
 NORMS_BY_NAME = {"BatchRenorm", "OnlineNorm"}
 
@@ -90,7 +90,7 @@ class UnitWeights:
         return weights.mean(dim=[axis for axis in range(weights.ndim) if axis != self.axis])
 
     def _find_matrix(self) -> np.ndarray | None:
-        """The weights as compiled loops take them, one row for each unit fed or reading; None where they can't.
+        """The weights as a matrix for compiled loops, a row for each unit fed or reading; None where they can't be.
 
         It lies in the parameter's memory, and keeps that alive: while its address is the parameter's, it is current.
         """
@@ -101,7 +101,7 @@ class UnitWeights:
         return self._matrix
 
     def __getstate__(self) -> dict[str, Any]:
-        """What lies in the memory of this process doesn't go along with a copy."""
+        """Leave the address and the matrix out of a copy: they hold for the memory of this process."""
         return self.__dict__ | {"_address": -1, "_matrix": None}
 
 
@@ -118,13 +118,14 @@ class HiddenLayer:
     :param outgoing: every module that reads the units
     :param activation: the activation between them, a module or a function; None for linear units.
         It sets the gain of the initializers that have one.
-    :param columns: for each reader (first input index, indices per unit); by default it reads nothing but these units
+    :param columns: for each outgoing layer (first input index, indices per unit); by default it reads nothing but these
+        units
     :param name: how messages and logs call this layer
-    :param norms: the normalisation modules between the units and their readers. A new unit's slice of their weights,
-        biases and running statistics is that of a new module.
+    :param norms: the normalisation modules between the units and the outgoing layers. A new unit's slice of their
+        weights, biases and running statistics is that of a new module.
     :param norm_columns: for each norm (first index, indices per unit); by default it normalises nothing but these units
     :raises TypeError: for modules that are neither linear nor a convolution, and for norms that are none
-    :raises ValueError: if a reader or a norm has no such inputs
+    :raises ValueError: if an outgoing layer or a norm has no such inputs
     """
 
     incoming: UnitModule
@@ -137,40 +138,29 @@ class HiddenLayer:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outgoing", tuple(self.outgoing))
+        object.__setattr__(self, "norms", tuple(self.norms))
         if not self.outgoing:
             raise ValueError(f"{self.name}: no module reads its units, so there is no outgoing weight to replace")
         for module in (self.incoming, *self.outgoing):
             _check_module(self.name, module)
-        self._check_columns()
-        self._check_norms()
-
-    def _check_columns(self) -> None:
-        columns = tuple(self.columns) or tuple(self._whole(reader, n_inputs(reader)) for reader in self.outgoing)
-        object.__setattr__(self, "columns", columns)
-        if len(columns) != len(self.outgoing):
-            raise ValueError(f"{self.name}: {len(columns)} columns for {len(self.outgoing)} readers")
-        for reader, place in zip(self.outgoing, columns, strict=True):
-            self._check_place(reader, n_inputs(reader), place)
-
-    def _check_norms(self) -> None:
-        object.__setattr__(self, "norms", tuple(self.norms))
         for norm in self.norms:
             if not is_norm(norm):
                 raise TypeError(f"{self.name}: {type(norm).__name__} is no normalisation whose slices can be reset")
-        columns = tuple(self.norm_columns) or tuple(self._whole(norm, norm_width(norm)) for norm in self.norms)
-        object.__setattr__(self, "norm_columns", columns)
-        if len(columns) != len(self.norms):
-            raise ValueError(f"{self.name}: {len(columns)} columns for {len(self.norms)} norms")
-        for norm, place in zip(self.norms, columns, strict=True):
-            self._check_place(norm, norm_width(norm), place)
+        self._set_columns("columns", "readers", self.outgoing, n_inputs)
+        self._set_columns("norm_columns", "norms", self.norms, norm_width)
 
-    def _check_place(self, module: nn.Module, width: int, place: tuple[int, int]) -> None:
-        start, block = place
-        if block < 1 or start < 0 or start + self.n_units * block > width:
-            raise ValueError(
-                f"{self.name}: its {self.n_units} units don't fit the {width} inputs of {module} "
-                f"from {start} on with {block} inputs per unit"
-            )
+    def _set_columns(self, key: str, what: str, modules: Sequence[nn.Module], width: Callable[[Any], int]) -> None:
+        """Check the columns of modules; by default a module is given nothing but these units."""
+        columns = tuple(getattr(self, key)) or tuple(self._whole(module, width(module)) for module in modules)
+        object.__setattr__(self, key, columns)
+        if len(columns) != len(modules):
+            raise ValueError(f"{self.name}: {len(columns)} columns for {len(modules)} {what}")
+        for module, (start, block) in zip(modules, columns, strict=True):
+            if block < 1 or start < 0 or start + self.n_units * block > width(module):
+                raise ValueError(
+                    f"{self.name}: its {self.n_units} units don't fit the {width(module)} inputs of {module} "
+                    f"from {start} on with {block} inputs per unit"
+                )
 
     def _whole(self, module: nn.Module, width: int) -> tuple[int, int]:
         """The columns of a module that is given nothing but these units."""
@@ -205,7 +195,7 @@ class HiddenLayer:
 
     @cached_property
     def outgoing_weights(self) -> list[UnitWeights]:
-        """The weights that read the units, one entry a reader."""
+        """The weights that read the units, one entry for each outgoing layer."""
         return [
             UnitWeights(reader, "weight", self.n_units, 1, start, block)
             for reader, (start, block) in zip(self.outgoing, self.columns, strict=True)
@@ -213,7 +203,7 @@ class HiddenLayer:
 
     @cached_property
     def norm_slices(self) -> list[UnitWeights]:
-        """What the norms keep for the units: weights, biases, running statistics, as far as they have them."""
+        """The units' slices of the norms' weights, biases and running statistics, as far as they have them."""
         return [
             UnitWeights(norm, name, self.n_units, 0, start, block)
             for norm, (start, block) in zip(self.norms, self.norm_columns, strict=True)
@@ -222,12 +212,9 @@ class HiddenLayer:
         ]
 
     def by_reader(self) -> list[HiddenLayer]:
-        """The layer as each of its readers alone sees it."""
-        readers = zip(self.outgoing, self.columns, strict=True)
-        return [
-            HiddenLayer(self.incoming, [reader], self.activation, [columns], self.name, self.norms, self.norm_columns)
-            for reader, columns in readers
-        ]
+        """One hidden layer for each outgoing layer, with that one alone."""
+        pairs = zip(self.outgoing, self.columns, strict=True)
+        return [replace(self, outgoing=[reader], columns=[columns]) for reader, columns in pairs]
 
     def parts(self) -> Iterator[UnitWeights]:
         """Every weight that belongs to the units, incoming ones first."""
@@ -242,7 +229,7 @@ class HiddenLayer:
         yield from (self.incoming, *self.outgoing, *self.norms)
 
     def features(self, reader_input: Tensor) -> Tensor:
-        """Take the units' features out of what the first reader was given.
+        """Take the units' features out of the input of the first outgoing layer.
 
         :return: shape (samples, n_units); positions of a feature map count as samples
         """
@@ -253,7 +240,7 @@ class HiddenLayer:
 
 
 def unit_features(reader: UnitModule, given: Tensor, n_units: int, start: int, block: int) -> Tensor:
-    """Take units' features out of what a reader was given.
+    """Take units' features out of the input of a layer that reads them.
 
     :return: shape (samples, n_units); positions of a feature map count as samples
     """

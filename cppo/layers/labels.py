@@ -52,7 +52,7 @@ def along(labels: Tensor, axis: int) -> Tensor | None:
 
 
 def reduced(labels: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor | None:
-    """What is left of the labels where an axis is reduced; None if that mixes units."""
+    """The labels that are left when an axis is reduced; None if that mixes units."""
     if dim is None or isinstance(dim, Tensor):
         return None
     highest = labels.amax(dim, keepdim)
@@ -66,7 +66,7 @@ def padded(labels: Tensor, pad: Sequence[int], mode: str = "constant", value: fl
 
 
 def layers_in(labels: Tensor) -> set[int]:
-    """Numbers of the layers any of whose units are there."""
+    """Numbers of the layers whose units are labelled, all or some."""
     return {int(number) for number in (labels[labels >= 0] / SPACING).floor().unique().tolist()}
 
 

@@ -1,4 +1,4 @@
-"""Lets a module be run for a look at it, and leaves it as it was."""
+"""Runs a module to observe it, and leaves it as it was."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cppo.layers.hidden_layer import is_norm
 
 
 @contextmanager
-def undisturbed(module: nn.Module, training: bool = False) -> Iterator[None]:
-    """Let a module be run, uncompiled, without touching its modes, its buffers or any random generator.
+def observing(module: nn.Module, training: bool = False) -> Iterator[None]:
+    """Run a module uncompiled inside this context: its modes, its buffers and all random generators are restored.
 
     :param module: the module
     :param training: whether to run it in training mode; normalisations stay in evaluation mode even then, which lets
@@ -40,3 +40,14 @@ def undisturbed(module: nn.Module, training: bool = False) -> Iterator[None]:
         with torch.no_grad():
             for submodule, name, buffer, value in buffers:
                 submodule._buffers[name] = buffer.copy_(value)
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside of ``torch.compile`` and (distributed) data parallelism, which share its parameters."""
+    while True:
+        if isinstance(module, (nn.parallel.DistributedDataParallel, nn.parallel.DataParallel)):
+            module = module.module
+        elif isinstance(compiled := getattr(module, "_orig_mod", None), nn.Module):
+            module = compiled
+        else:
+            return module

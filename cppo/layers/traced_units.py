@@ -1,4 +1,4 @@
-"""What is noted while a module's data is followed: its units, their readers, and where units lie in tensors."""
+"""Records that are kept while a module's data is followed: units, their readers, their places in tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cppo.layers.hidden_layer import UnitModule
 
 @dataclass(frozen=True)
 class Step:
-    """One function that a unit's features pass; two are the same if they do the same.
+    """One function that a unit's features pass; two steps are equal if they do the same.
 
     :param name: of the function
     :param settings: what else it was given
@@ -38,16 +38,23 @@ class Reading(NamedTuple):
     path: Path
 
 
+LEAVES = "its units leave the network"
+"""The reason for units that a module returns."""
+
+
+class LostSight(str):
+    """The reason for units that go into a function which isn't followed: they may be hidden ones or an output."""
+
+
 @dataclass
 class TracedUnits:
-    """What is known so far of the units one module computes.
+    """The units that one module computes, as far as they have been followed.
 
     :param incoming: the module
     :param name: its name
     :param number: of the module, in the order in which they ran
     :param readers: the modules that read the units
     :param left_out: why the units can't be replaced, as far as is known
-    :param feeds_others: whether a module with parameters is given them, or something that depends on them
     """
 
     incoming: UnitModule
@@ -55,7 +62,6 @@ class TracedUnits:
     number: int
     readers: list[Reading] = field(default_factory=list)
     left_out: str | None = None
-    feeds_others: bool = False
 
     @property
     def n_units(self) -> int:
@@ -63,15 +69,16 @@ class TracedUnits:
         return self.incoming.weight.shape[0]
 
     def leave_out(self, reason: str) -> None:
-        """These units can't be replaced; keep the first reason found."""
+        """Note why these units can't be replaced; the first reason found stays."""
         self.left_out = self.left_out or reason
 
     @property
     def obstacle(self) -> str | None:
         """Why these units can't be replaced; None if they can."""
         if not self.readers:
-            is_output = self.left_out is not None and not self.feeds_others
-            return "output of the network" if is_output else self.left_out or "nothing reads it"
+            if isinstance(self.left_out, LostSight):
+                return f"output of the network, as far as it can be followed ({self.left_out})"
+            return "output of the network" if self.left_out == LEAVES else self.left_out or "nothing reads it"
         if self.left_out is not None:
             return self.left_out
         paths = list(dict.fromkeys(reading.path for reading in self.readers))
@@ -82,14 +89,13 @@ class TracedUnits:
 
 
 def merge(traces: Iterable[Iterable[TracedUnits]]) -> list[TracedUnits]:
-    """Put together what several runs do with the same units: every reader counts, and every obstacle."""
+    """Join what several runs found of the same units: every reader counts, and every obstacle."""
     merged: dict[nn.Module, TracedUnits] = {}
     for units in (units for traced in traces for units in traced):
         first = merged.setdefault(units.incoming, units)
         if first is not units:
             first.readers += [reader for reader in units.readers if reader not in first.readers]
             first.left_out = first.left_out or units.left_out
-            first.feeds_others = first.feeds_others or units.feeds_others
     return list(merged.values())
 
 
@@ -132,7 +138,7 @@ class Call:
 
 
 NEVER_RAN = "it did not run by itself when the network was traced"
-"""Why a layer is left out of which nothing is known."""
+"""The reason for layers that were not traced."""
 
 
 class LeftOut(NamedTuple):

@@ -1,4 +1,4 @@
-"""Where the hidden units of a module lie while it runs, and what is known of them so far."""
+"""Keeps track of the tensors that hold a module's hidden units while it runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from cppo.layers.downstream import Downstream
 from cppo.layers.hidden_layer import UnitModule
 from cppo.layers.labels import OTHER, Place, find_places, layers_in
-from cppo.layers.traced_units import Call, Located, Path, TracedUnits
+from cppo.layers.traced_units import Located, Path, TracedUnits
 
 
 class UnitMap:
-    """All units of the layers that ran, and the tensors they lie in.
+    """The units of all layers that have run, and the tensors that hold them.
 
     :param names: the modules' names, for messages
     """
@@ -25,14 +24,13 @@ class UnitMap:
         self.names = names
         self.traced: dict[nn.Module, TracedUnits] = {}
         self.located: dict[int, Located] = {}
-        self.downstream = Downstream()
 
     def name(self, module: nn.Module) -> str:
-        """What a message calls a module."""
+        """The name of a module in messages."""
         return self.names.get(module) or type(module).__name__
 
     def add(self, module: UnitModule) -> TracedUnits:
-        """Units of a layer that has run for the first time."""
+        """Add the units of a layer that has run for the first time."""
         units = self.traced[module] = TracedUnits(module, self.names.get(module, ""), len(self.traced))
         return units
 
@@ -54,12 +52,12 @@ class UnitMap:
         return torch.equal(first.labels, second.labels) and (OTHER not in first.labels or torch.equal(one, other))
 
     def sources(self, values: Any) -> list[Located]:
-        """What holds units among some values, nested or not."""
+        """The tensors that hold units among some values, nested or not."""
         found = {id(value): self.located[id(value)] for value in tree_leaves(values) if id(value) in self.located}
         return list(found.values())
 
     def places(self, vector: Tensor, module: nn.Module) -> list[Place]:
-        """Where whole layers lie along an axis that a module reads; the units of others are left out."""
+        """Find where whole layers lie along an axis that a module reads; layers that lie otherwise are left out."""
         places, scattered = find_places(vector, {each.number: each.n_units for each in self.traced.values()})
         for number in scattered:
             self.units(number).leave_out(
@@ -68,24 +66,13 @@ class UnitMap:
         return places
 
     def leave_out(self, sources: Iterable[Located], reason: str) -> None:
-        """The units in some tensors can't be replaced."""
+        """Note why the units in some tensors can't be replaced."""
         for source in sources:
             for layer in layers_in(source.labels):
                 self.units(layer).leave_out(reason)
 
-    def take_in(self, sources: Iterable[Located]) -> None:
-        """A module with parameters is given the units in some tensors, so they are hidden ones."""
-        self.downstream.feeding.update(layer for source in sources for layer in source.paths)
-
-    def lose(self, call: Call, reason: str) -> None:
-        """The units go into a function behind which they can't be told any more."""
-        for source in call.sources:
-            self.downstream.mark([source.tensor], set(source.paths))
-        self.downstream.follow(call.given, call.outputs)
-        self.leave_out(call.sources, reason)
-
     def notice_kept(self, module: nn.Module) -> None:
-        """Leave out the units that a module kept on itself, where anybody may read them later."""
+        """Leave out the units that a module has kept in an attribute, where anybody may read them later."""
         for part in module.modules():
             for key, value in vars(part).items():
                 if key != "_modules" and (kept := self.sources(value)):

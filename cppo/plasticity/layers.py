@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cppo.layers.find import find_hidden_layers
 from cppo.layers.hidden_layer import HiddenLayer, UnitModule, n_inputs, unit_features
-from cppo.layers.observe import undisturbed
+from cppo.layers.observe import observing
 from cppo.plasticity import measures
 
 SAMPLES_AT_ONCE = 250
@@ -117,7 +117,7 @@ def features_of(
 
     handles = [layer.reader.register_forward_pre_hook(partial(note, layer)) for layer in layers]
     try:
-        with undisturbed(module), torch.no_grad():
+        with observing(module), torch.no_grad():
             for first in range(0, count, SAMPLES_AT_ONCE):
                 run(slice(first, first + SAMPLES_AT_ONCE))
                 for name, features in now.items():

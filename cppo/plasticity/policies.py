@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-import torch
 from stable_baselines3.common.policies import BasePolicy
-from torch import Tensor, nn
+from torch import Tensor
 
 from cppo.layers.find import sort_out
-from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer, UnitModule
-from cppo.layers.observe import undisturbed
+from cppo.layers.gradient_graph import find_first_readers
 from cppo.plasticity.layers import MeasuredLayer, bounded, features_of
 from cppo.sb3.policy_layers import trace_policy, trained_networks
 from cppo.sb3.policy_runs import run_network, zero_observation
-
-if TYPE_CHECKING:
-    from torch.autograd.graph import Node
-    from torch.utils.hooks import RemovableHandle
 
 SHORT_NAMES = (
     (r"^mlp_extractor\.policy_net\b", "actor"),
@@ -44,23 +39,21 @@ def find_measured_layers(policy: BasePolicy) -> list[MeasuredLayer]:
     :return: the layers in the order in which they are computed
     :raises ValueError: if the policy has no optimizer, or can't be run on zeros
     """
-    readers: dict[nn.Module, UnitModule] = {}
-    found: list[tuple[str, UnitModule, UnitModule, HiddenLayer | None]] = []
-    for units in trace_policy(policy):
-        records, left_out = sort_out([units])
-        if records:
-            found.append((units.name, units.incoming, records[0].outgoing[0], records[0]))
-        else:
-            readers = readers or find_readers(policy)
-            if left_out[0].module in readers:
-                found.append((units.name, units.incoming, readers[units.incoming], None))
+    traced = trace_policy(policy)
+    observation = zero_observation(policy)
+    networks = [trained.network for trained in trained_networks(policy).values()]
+    readers = find_first_readers(policy, [partial(run_network, policy, network, observation) for network in networks])
     numbers: Counter[str] = Counter()
     layers = []
-    for path, incoming, reader, record in found:
-        network = network_name(path)
-        saturates = None if record is None else bounded(record.activation)
-        layers.append(MeasuredLayer(f"{network}.{numbers[network]}", incoming, reader, record, saturates))
-        numbers[network] += 1
+    for units in traced:
+        hidden_layer = next(iter(sort_out([units])[0]), None)
+        reader = readers.get(units.incoming) if hidden_layer is None else hidden_layer.outgoing[0]
+        if reader is not None:
+            network = network_name(units.name)
+            saturates = None if hidden_layer is None else bounded(hidden_layer.activation)
+            name = f"{network}.{numbers[network]}"
+            layers.append(MeasuredLayer(name, units.incoming, reader, hidden_layer, saturates))
+            numbers[network] += 1
     return layers
 
 
@@ -69,49 +62,6 @@ def network_name(path: str) -> str:
     for pattern, name in SHORT_NAMES:
         path = re.sub(pattern, name, path)
     return path
-
-
-def find_readers(policy: BasePolicy) -> dict[nn.Module, UnitModule]:
-    """Which module reads each layer first, whatever lies between them, by following gradients back.
-
-    :return: for each linear layer or convolution whose output another one's input depends on, that other one
-    """
-    made_by: dict[Node, nn.Module] = {}
-    readers: dict[nn.Module, UnitModule] = {}
-
-    def note_output(module: nn.Module, _: Any, output: Tensor) -> None:
-        if output.grad_fn is not None:
-            made_by[output.grad_fn] = module
-
-    def note_reader(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        for source in _nearest(given[0].grad_fn, made_by):
-            readers.setdefault(source, module)  # type: ignore[arg-type]
-
-    modules = [module for module in policy.modules() if isinstance(module, LAYERS_WITH_UNITS)]
-    handles: list[RemovableHandle] = [module.register_forward_hook(note_output) for module in modules]
-    handles += [module.register_forward_pre_hook(note_reader) for module in modules]
-    try:
-        with undisturbed(policy), torch.enable_grad():
-            observation = zero_observation(policy)
-            for trained in trained_networks(policy).values():
-                run_network(policy, trained.network, observation)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return readers
-
-
-def _nearest(start: Node | None, made_by: dict[Node, nn.Module]) -> Iterator[nn.Module]:
-    """The modules whose outputs a tensor depends on without another module in between."""
-    waiting, seen = [start], {start, None}
-    while waiting:
-        node = waiting.pop()
-        if node in made_by:
-            yield made_by[node]
-        elif node is not None:
-            following = {each for each, _ in node.next_functions} - seen
-            seen |= following
-            waiting += following
 
 
 def collect_features(

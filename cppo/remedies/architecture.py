@@ -9,19 +9,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from cppo.checks import LARGEST, check_number, unwrapped
-from cppo.layers.find import on_example
-from cppo.layers.functions import ACTIVATIONS
+from cppo.checks import LARGEST, check_number
+from cppo.layers.examples import on_example
+from cppo.layers.function_rules import ACTIVATIONS
+from cppo.layers.gradient_graph import find_depths
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, UnitModule
+from cppo.layers.observe import unwrapped
 from cppo.remedies.crelu import CReLU
-from cppo.remedies.depths import find_depths
 from cppo.remedies.online_norm import OnlineNorm
 
 ACTIVATION_MODULES = {name.replace("_", "") for name in ACTIVATIONS}
 
 
 class Slot(NamedTuple):
-    """A hidden layer, and where its activation stands: ``sequential[place]``.
+    """A hidden layer and the place of its activation, ``sequential[place]``.
 
     :param name: of the layer
     :param layer: the layer
@@ -48,7 +49,7 @@ class Slot(NamedTuple):
 
 
 def crelu(slot: Slot) -> None:
-    """Let ``CReLU`` take the place of ReLU and halve the units, so that there are as many features as before."""
+    """Replace ReLU by ``CReLU`` and halve the units, so that there are as many features as before."""
     if not isinstance(slot.stack[0], nn.ReLU):
         raise ValueError(f"{slot.name}: crelu takes the place of ReLU, not of {type(slot.stack[0]).__name__}")
     if slot.n_units % 2:
@@ -83,7 +84,7 @@ def dropout(slot: Slot, p: float = 0.1) -> None:
 
 Change = Callable[..., None]
 CHANGES: dict[str, Change] = {"crelu": crelu, "layer-norm": layer_norm, "online-norm": online_norm, "dropout": dropout}
-"""By name, in the order in which they are made: how many units there are comes first."""
+"""The changes by name, in the order in which they are made: the one that changes the number of units comes first."""
 
 
 def remodel(
@@ -119,7 +120,7 @@ def change_hidden_layers(
     depths: Mapping[nn.Module, int],
     optimizers: Iterable[torch.optim.Optimizer],
 ) -> None:
-    """Change hidden layers as ``remodel`` does, where their depths are known; target networks follow by their names."""
+    """Change hidden layers as ``remodel`` does, given the layers' depths; target networks are found by their names."""
     slots = _find_slots(module, _hidden(module, depths))
     for slot in slots:
         for name, change in CHANGES.items():
@@ -133,7 +134,7 @@ def change_hidden_layers(
 
 
 def _hidden(module: nn.Module, depths: Mapping[nn.Module, int]) -> dict[nn.Module, str]:
-    """The hidden layers by name, those of networks that only follow others included."""
+    """Find the names of the hidden layers; those of target networks are included."""
     names: dict[str, nn.Module] = dict(module.named_modules())
     hidden = {}
     for name, layer in names.items():

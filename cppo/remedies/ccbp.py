@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from cppo.cbp.initializers import Initializer
 from cppo.checks import BELOW_ONE, LARGEST, check_count, check_number
 from cppo.layers.hidden_layer import HiddenLayer
-from cppo.remedies.units import UnitIntervention
+from cppo.remedies.unit_remedy import UnitRemedy
 
 NEUTRAL = 1.0
 """Utility of a new unit: the mean of a layer's utilities."""
 
 
-class CCBP(UnitIntervention):
+class CCBP(UnitRemedy):
     """Continuous continual backpropagation: soft replacement of units, scaled by utility.
 
     A unit's utility is a running average of the mean |gradient| of its incoming weights, divided by its layer's mean
@@ -73,7 +73,7 @@ class CCBP(UnitIntervention):
         return self.get_buffer(f"utility_{number}")
 
     def before_step(self) -> None:
-        """Take the gradients into the utilities."""
+        """Update the utilities by the gradients."""
         for number, layer in enumerate(self.layers):
             gradient = layer.incoming.weight.grad
             if gradient is not None:
@@ -82,7 +82,7 @@ class CCBP(UnitIntervention):
                 self.utility(number).lerp_(score.to(self.utility(number)), 1 - self.decay_rate)
 
     def after_step(self) -> None:
-        """Reset each unit by its share where it is time to: all incoming weights, then all outgoing ones."""
+        """Every so many steps, reset each unit by its share: all incoming weights, then all outgoing ones."""
         if self.n_steps % self.every or not self.replacement_rate:
             return
         trainable = [number for number, layer in enumerate(self.layers) if self.is_trainable(layer)]
@@ -99,7 +99,7 @@ class CCBP(UnitIntervention):
             self.utility(number).fill_(NEUTRAL)
 
     def share(self, utility: Tensor) -> Tensor:
-        """By how much units of some utility are reset."""
+        """The share by which units of some utility are reset."""
         return self.replacement_rate * torch.exp(-self.sharpness * (utility - self.threshold)).clamp(max=1)
 
 

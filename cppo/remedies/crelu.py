@@ -24,5 +24,5 @@ class CReLU(nn.Module):
         return f"dim={self.dim}"
 
     def forward(self, features: Tensor) -> Tensor:
-        """Positive parts first, negative parts behind them."""
+        """Concatenate the positive parts and the negative parts."""
         return torch.cat([features.relu(), (-features).relu()], dim=self.dim)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cppo.checks import LARGEST, check_number
-from cppo.remedies.base import GradientPull
+from cppo.remedies.remedy import GradientPull
 
 
 class L2(GradientPull):
@@ -35,5 +35,5 @@ class L2(GradientPull):
         self.strength_of_pull = weight_decay
 
     def direction(self, number: int, parameter: nn.Parameter) -> Tensor:
-        """Up the weight, so that a step down the gradient goes towards zero."""
+        """The weight itself: a step down this gradient goes towards zero."""
         return parameter

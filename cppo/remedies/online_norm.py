@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from cppo.checks import BELOW_ONE, LARGEST, check_count, check_number
 
 CHUNK = 256
-"""Samples whose recurrence is worked out as one matrix product."""
+"""Number of samples whose recurrence is solved as one matrix product."""
 
 
 class OnlineNorm(nn.Module):
@@ -68,7 +68,7 @@ class OnlineNorm(nn.Module):
         return f"{self.num_features}, forward_decay={self.forward_decay}, backward_decay={self.backward_decay}"
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise, scale, shift; in training mode the statistics follow."""
+        """Normalise, scale, shift; in training mode also update the statistics."""
         if features.ndim < 2 or features.shape[1] != self.num_features:
             raise ValueError(
                 f"OnlineNorm({self.num_features}) needs an input of shape (samples, {self.num_features}, ...), "
@@ -126,7 +126,7 @@ class _Normalise(torch.autograd.Function):
 
 
 def _over_positions(features: Tensor) -> Tensor:
-    """Mean over the last axis; behind a linear layer it has one position, and a reduction would take its time."""
+    """Mean over the last axis; one position alone, as behind a linear layer, needs no reduction."""
     return features.squeeze(2) if features.shape[2] == 1 else features.mean(dim=2)
 
 
@@ -149,7 +149,7 @@ def leaky_sums(inputs: Tensor, start: Tensor, decay: float) -> tuple[Tensor, Ten
 
 @lru_cache(maxsize=16)
 def _leak(count: int, decay: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What the start and each input have become after 0 to count steps."""
+    """The factors by which the start and each input count after 0 to ``count`` steps."""
     steps = torch.arange(count + 1, dtype=torch.float64)
     passed = steps.unsqueeze(1) - steps[1:]
     weights = torch.where(passed >= 0, decay ** passed.clamp(min=0), 0)

@@ -1,4 +1,4 @@
-"""ReDo: dormant units are recycled."""
+"""ReDo: dormant units get new weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cppo.cbp.optimizer_state import FreshOptimizerState
 from cppo.cbp.watched_layer import redraw_incoming, silence_outgoing
 from cppo.checks import LARGEST, check_count, check_number
 from cppo.layers.hidden_layer import HiddenLayer
-from cppo.remedies.units import UnitIntervention
+from cppo.remedies.unit_remedy import UnitRemedy
 
 
-class ReDo(UnitIntervention):
+class ReDo(UnitRemedy):
     """Recycles dormant units: every so many steps, those whose share of their layer's activation is small.
 
     A unit's score is its mean |h| over the last training pass, divided by the layer's mean of that. Units whose score
@@ -68,11 +68,11 @@ class ReDo(UnitIntervention):
         return int(self.n_replaced.sum())
 
     def figures(self) -> dict[str, float]:
-        """How many units were recycled."""
+        """The number of units recycled."""
         return {"total_replaced": self.total_replaced}
 
     def after_step(self) -> None:
-        """Recycle the dormant units where it is time to."""
+        """Every so many steps, recycle the dormant units."""
         if self.reset_optimizer_state:
             self.optimizer_state.correct()
         if self.n_steps % self.every == 0:
@@ -80,7 +80,7 @@ class ReDo(UnitIntervention):
         self._listen()
 
     def _find_dormant(self) -> list[tuple[int, Tensor]]:
-        """Look at the last training pass, over all ranks: the dormant units of each layer that has some."""
+        """Find the dormant units of each layer by the last training pass, over all ranks."""
         passes = [next((hook.passes[-1] for hook in hooks if hook.passes), None) for hooks in self._hooks]
         found = []
         for number, (layer, last) in enumerate(zip(self.layers, passes, strict=True)):
@@ -114,7 +114,7 @@ class ReDo(UnitIntervention):
                     self.optimizer_state.restart(part, units)
 
     def _listen(self) -> None:
-        """Look at features where the next step is one of those that recycle; at other times that would cost time."""
+        """Observe features only before a step that recycles units: at other times it would be a waste."""
         is_due = (self.n_steps + 1) % self.every == 0
         for hook in itertools.chain(*self._hooks):
             hook.wake(self)
@@ -128,7 +128,7 @@ class ReDo(UnitIntervention):
             hook.remove()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore the step count, and with it when to look at features."""
+        """Restore the step count, and observe features if the next step recycles units."""
         super().set_extra_state(state)
         self._listen()
 

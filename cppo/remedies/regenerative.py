@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cppo.checks import LARGEST, check_number
-from cppo.remedies.base import GradientPull
+from cppo.remedies.remedy import GradientPull
 
 
 class RegenerativeRegularization(GradientPull):
@@ -38,7 +38,7 @@ class RegenerativeRegularization(GradientPull):
             self.register_buffer(f"initial_{number}", parameter.detach().clone())
 
     def begin(self) -> None:
-        """Take down the initial weights: what was drawn since this object was made counts."""
+        """Keep the initial weights as they are now: they may have been drawn since this object was made."""
         for number, parameter in enumerate(self.parameters_at_work):
             self.initial(number).copy_(parameter)
 
@@ -47,5 +47,5 @@ class RegenerativeRegularization(GradientPull):
         return self.get_buffer(f"initial_{number}")
 
     def direction(self, number: int, parameter: nn.Parameter) -> Tensor:
-        """Away from the initial value, so that a step down the gradient goes towards it."""
+        """The way from the initial value: a step down this gradient goes back towards it."""
         return parameter - self.initial(number).to(parameter)

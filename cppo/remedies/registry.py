@@ -1,4 +1,4 @@
-"""All remedies by name, and which go together."""
+"""Lists all remedies by name, and checks which go together."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cppo.remedies.architecture import CHANGES
-from cppo.remedies.base import Intervention
 from cppo.remedies.ccbp import CCBP
 from cppo.remedies.l2 import L2
 from cppo.remedies.redo import ReDo
 from cppo.remedies.regenerative import RegenerativeRegularization
+from cppo.remedies.remedy import Remedy
 from cppo.remedies.reset_last_layers import ResetLastLayers
 from cppo.remedies.shrink_and_perturb import ShrinkAndPerturb
 
-INTERVENTIONS: dict[str, type[Intervention]] = {
+STEP_REMEDIES: dict[str, type[Remedy]] = {
     "l2": L2,
     "regenerative": RegenerativeRegularization,
     "shrink-perturb": ShrinkAndPerturb,
@@ -23,10 +23,10 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
     "ccbp": CCBP,
     "reset-last": ResetLastLayers,
 }
-"""The remedies that act at optimizer steps."""
+"""The remedies that act at optimizer steps, by name."""
 
-REMEDIES: dict[str, Callable[..., Any]] = {**INTERVENTIONS, **CHANGES}
-"""All remedies: those, and the ones that are part of the network."""
+REMEDIES: dict[str, Callable[..., Any]] = {**STEP_REMEDIES, **CHANGES}
+"""All remedies by name: those at optimizer steps and those that are part of the network."""
 
 CBP = "continual backpropagation"
 REPLACING_UNITS = ("redo", "ccbp", CBP)

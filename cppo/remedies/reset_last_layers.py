@@ -1,4 +1,4 @@
-"""Resetting the last layers from time to time."""
+"""Resets the last layers every so many steps."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from cppo.cbp.initializers import Initializer, draw_weights, find_initializer
-from cppo.checks import check_count, unwrapped
-from cppo.layers.find import on_example
+from cppo.checks import check_count
+from cppo.layers.examples import on_example
+from cppo.layers.gradient_graph import find_depths
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, UnitModule
-from cppo.remedies.base import Intervention
-from cppo.remedies.depths import find_depths
+from cppo.layers.observe import unwrapped
+from cppo.remedies.remedy import Remedy
 
 
-class ResetLastLayers(Intervention):
-    """Every so many steps, the last layers begin anew: weights and the state of their optimizer.
+class ResetLastLayers(Remedy):
+    """Resets the last layers every so many steps: their weights and the state of their optimizer.
 
     New weights come from the initializer, brought to the root mean square that the layer had at first: an output layer
     that began small begins small again. Biases go back to what they were at first.
@@ -69,14 +70,14 @@ class ResetLastLayers(Intervention):
         return trained
 
     def begin(self) -> None:
-        """Take down what the layers are at first."""
+        """Keep the initial sizes and biases of the layers."""
         for number, layer in enumerate(self.layers):
             self.get_buffer(f"size_{number}").copy_(_root_mean_square(layer.weight))
             if layer.bias is not None:
                 self.get_buffer(f"bias_{number}").copy_(layer.bias)
 
     def after_step(self) -> None:
-        """Reset where it is time to."""
+        """Every so many steps, reset the layers."""
         if self.n_steps % self.every:
             return
         self.n_resets += 1
@@ -97,7 +98,7 @@ class ResetLastLayers(Intervention):
         return {"resets": self.n_resets}
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The number of resets besides what every remedy saves."""
+        """The state of every remedy, and the number of resets."""
         return super().get_extra_state() | {"n_resets": self.n_resets}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Shrink and perturb: weights get a little smaller and a little noise at every step."""
+"""Shrink and perturb: at every step all weights get a little smaller and a little noisier."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from cppo.checks import LARGEST, check_count, check_number
-from cppo.remedies.base import Intervention
+from cppo.remedies.remedy import Remedy
 
 
-class ShrinkAndPerturb(Intervention):
+class ShrinkAndPerturb(Remedy):
     """After a step, all parameters are multiplied by (1 - decay) and get Gaussian noise.
 
     Source: Ash & Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020, who do it when new data arrive; at

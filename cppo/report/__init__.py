@@ -1,1 +1,1 @@
-"""What trained agents can do: figures, tables and films."""
+"""Trained agents evaluated, compared and filmed."""

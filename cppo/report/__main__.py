@@ -11,9 +11,9 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from cppo.command_line import BAD_INPUT, fail, or_fail, parse
+from cppo.files import check_writable
 from cppo.report.comparison import Comparison, compare
-from cppo.report.figures import write_figures
-from cppo.report.files import check_writable
+from cppo.report.figures import check_matplotlib, write_figures
 from cppo.report.film import check_film
 from cppo.report.page import Film, write_page
 from cppo.report.records import Record, distinct, same_task
@@ -63,17 +63,15 @@ def main(args: list[str] | None = None) -> None:
 def check(flags: ReportFlags) -> None:
     """Find bad input before the long work starts.
 
-    :raises ValueError: for a flag out of range, and where matplotlib is missing
+    :raises ValueError: for a flag out of range
+    :raises gymnasium.error.DependencyNotInstalled: if matplotlib is missing
     :raises OSError: if the folder can't be written
     """
     whole_number("--film-steps", flags.film_steps, minimum=1)
     whole_number("--film-seed", flags.film_seed, minimum=0)
     if not flags.runs:
         raise ValueError("give the folder of at least one run")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ValueError('a report needs matplotlib: pip install "cppo[report]"') from error
+    check_matplotlib("a report")
     check_writable(flags.output / "index.html")
 
 

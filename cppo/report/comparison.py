@@ -1,4 +1,4 @@
-"""What a report compares: methods by their curves, their returns at the end of each phase, and aggregates of those."""
+"""Compares methods by their learning curves, their returns at the end of each phase, and aggregates of those."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Phase(NamedTuple):
 
 @dataclass
 class Method:
-    """The runs of a method and what they amount to.
+    """The runs of a method, and statistics over them.
 
     :param name: the algorithm and the settings in which its variants differ
     :param records: its runs
@@ -116,7 +116,7 @@ def compare(records: Sequence[Record]) -> Comparison:
 
 
 class _Strata:
-    """How runs are grouped for drawing them anew: by their frictions, where each method has finished two of each."""
+    """Groups runs for the bootstrap: by their frictions, if each method has finished two runs of each sequence."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         keys = sorted({self._key(record) for record in records})

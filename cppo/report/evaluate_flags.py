@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from cppo.report.files import check_writable
+from cppo.files import check_writable
 from cppo.report.film import check_film
 from cppo.report.friction_plot import check_plot
 from cppo.report.side_by_side import shared_grounds, together

@@ -1,4 +1,4 @@
-"""How well a trained agent does: its episodes at each friction, their statistics, the table, the JSON record."""
+"""Evaluates a trained agent: its episodes at each friction, their statistics, the table, the JSON record."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from cppo.command_line import aligned
 from cppo.files import replacing
 from cppo.report.trained_agent import TrainedAgent
 from cppo.statistics import bootstrap_interval, interquartile_mean
@@ -52,41 +53,20 @@ class Result:
         """The return of each episode."""
         return np.array([episode.total_reward for episode in self.episodes])
 
-    @property
-    def standard_deviation(self) -> float | None:
-        """Of the returns, estimated from the sample (n - 1); None with a single episode."""
-        return float(np.std(self.returns, ddof=1)) if len(self.episodes) > 1 else None
-
-    @property
-    def mean_length(self) -> float:
-        """Mean steps of an episode."""
-        return float(np.mean([episode.length for episode in self.episodes]))
-
-    @property
-    def mean_distance(self) -> float | None:
-        """Mean metres walked; None where the environment doesn't tell."""
-        distances = [episode.distance for episode in self.episodes if episode.distance is not None]
-        return float(np.mean(distances)) if distances else None
-
     def as_dict(self) -> dict[str, Any]:
-        """Statistics and episodes as plain values."""
+        """Statistics and episodes as plain values; None where there is nothing to tell."""
         interval = bootstrap_interval(self.returns)
+        distances = [episode.distance for episode in self.episodes if episode.distance is not None]
         return {
             "friction": self.friction,
             "mean_return": float(np.mean(self.returns)),
-            "std_return": self.standard_deviation,
+            "std_return": float(np.std(self.returns, ddof=1)) if len(self.episodes) > 1 else None,
             "iqm_return": interquartile_mean(self.returns),
             "iqm_interval": None if interval is None else list(interval),
-            "mean_length": self.mean_length,
-            "mean_distance": self.mean_distance,
+            "mean_length": float(np.mean([episode.length for episode in self.episodes])),
+            "mean_distance": float(np.mean(distances)) if distances else None,
             "episodes": [
-                {
-                    "seed": episode.seed,
-                    "return": episode.total_reward,
-                    "length": episode.length,
-                    "distance": episode.distance,
-                    "terminated": episode.terminated,
-                }
+                {"return" if name == "total_reward" else name: value for name, value in episode._asdict().items()}
                 for episode in self.episodes
             ],
         }
@@ -129,21 +109,21 @@ def table(results: Sequence[Result], more: Mapping[str, Sequence[str]] | None = 
     further = more or {}
     cells = zip(map(_row, results), *further.values(), strict=True)
     rows = [(*COLUMNS, *further), *((*row, *more_cells) for row, *more_cells in cells)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return aligned(rows, n_left=0)
 
 
 def _row(result: Result) -> tuple[str, ...]:
-    interval = bootstrap_interval(result.returns)
+    figures = result.as_dict()
+    interval = figures["iqm_interval"]
     return (
         "-" if result.friction is None else f"{result.friction:.4g}",
         str(len(result.episodes)),
-        f"{np.mean(result.returns):.1f}",
-        _number(result.standard_deviation),
-        _number(interquartile_mean(result.returns)),
+        f"{figures['mean_return']:.1f}",
+        _number(figures["std_return"]),
+        _number(figures["iqm_return"]),
         "-" if interval is None else f"[{interval[0]:.1f}, {interval[1]:.1f}]",
-        _number(result.mean_length),
-        _number(result.mean_distance, " m"),
+        _number(figures["mean_length"]),
+        _number(figures["mean_distance"], " m"),
     )
 
 
@@ -158,14 +138,10 @@ def run_record(agent: TrainedAgent, results: Sequence[Result], deterministic: bo
     :param results: what ``evaluate`` returned
     :param deterministic: how it was evaluated
     """
-    settings = agent.settings
     return {
         "run": {
             "folder": str(agent.folder.path),
-            "algo": settings.algo,
-            "protocol": settings.protocol,
-            "env": settings.env,
-            "seed": settings.seed,
+            **{name: getattr(agent.settings, name) for name in ("algo", "protocol", "env", "seed")},
             "steps_trained": agent.steps_trained,
         },
         "deterministic": deterministic,

@@ -1,4 +1,4 @@
-"""How the figures of a report come about, in words: it stands at the end of the page."""
+"""Explains in words, at the end of a report, how its figures were computed."""
 
 from __future__ import annotations
 

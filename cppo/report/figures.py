@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium.error import DependencyNotInstalled
 
 from cppo.files import replacing
 from cppo.report.comparison import Comparison, Phase
@@ -53,6 +54,18 @@ def write_figures(folder: Path, comparison: Comparison) -> list[Path]:
         for name, figure in _figures(comparison):
             written += save(figure, [folder / f"{name}.{ending}" for ending in ENDINGS])
     return written
+
+
+def check_matplotlib(what: str) -> None:
+    """Refuse to draw without matplotlib.
+
+    :param what: needs it
+    :raises gymnasium.error.DependencyNotInstalled: if it is missing
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise DependencyNotInstalled(f'{what} needs matplotlib: pip install "cppo[report]"') from error
 
 
 def save(figure: Figure, paths: Sequence[Path]) -> list[Path]:

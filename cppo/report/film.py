@@ -21,8 +21,7 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from tqdm import tqdm
 
-from cppo.files import replacing
-from cppo.report.files import check_writable
+from cppo.files import check_writable, replacing
 from cppo.report.trained_agent import Moment, TrainedAgent
 
 if TYPE_CHECKING:
@@ -92,45 +91,28 @@ def figures(moment: Moment, friction: float | None) -> dict[str, str]:
     return written if moment.distance is None else written | {"distance": f"{round(moment.distance, 1) + 0.0:.1f} m"}
 
 
-def annotate(picture: np.ndarray, values: Mapping[str, str]) -> np.ndarray:
-    """Write labelled values next to each other on a darkened bar at the top.
+def annotate(picture: np.ndarray, values: Mapping[str, str], caption: str | None = None) -> np.ndarray:
+    """Write labelled values next to each other on a darkened bar at the top, and a line on one at the bottom.
 
     :param picture: uint8 of shape (height, width, 3)
     :param values: label and value of each column
+    :param caption: the line
     :return: a new picture
     """
     from PIL import Image, ImageDraw
 
     height, width = picture.shape[:2]
     size = max(10, min(height // 20, width // 26))
-    bar = round(2.9 * size)
     picture = picture.copy()
-    picture[:bar] = picture[:bar] * BAR_BRIGHTNESS
+    for bar in [slice(round(2.9 * size))] + [slice(height - round(1.7 * size), None)] * (caption is not None):
+        picture[bar] = picture[bar] * BAR_BRIGHTNESS
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     for column, (label, value) in enumerate(values.items()):
         x = size * 0.8 + column * (width - size * 0.8) / len(values)
         draw.text((x, 0.35 * size), label, LABEL_COLOR, _font(round(0.75 * size)))
         draw.text((x, 1.3 * size), value, VALUE_COLOR, _font(size))
-    return np.asarray(image)
-
-
-def caption(picture: np.ndarray, text: str) -> np.ndarray:
-    """Write a line on a darkened bar at the bottom.
-
-    :param picture: uint8 of shape (height, width, 3)
-    :param text: the line
-    :return: a new picture
-    """
-    from PIL import Image, ImageDraw
-
-    height, width = picture.shape[:2]
-    size = max(10, min(height // 20, width // 26))
-    bar = round(1.7 * size)
-    picture = picture.copy()
-    picture[-bar:] = picture[-bar:] * BAR_BRIGHTNESS
-    image = Image.fromarray(picture)
-    ImageDraw.Draw(image).text((0.8 * size, height - 1.4 * size), text, VALUE_COLOR, _font(size))
+    draw.text((0.8 * size, height - 1.4 * size), caption or "", VALUE_COLOR, _font(size))
     return np.asarray(image)
 
 

@@ -1,4 +1,4 @@
-"""Return against friction: what an agent, or several, still can, in one picture."""
+"""Draws the return of one agent, or several, against the ground friction."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymnasium.error import DependencyNotInstalled
-
+from cppo.files import check_writable
 from cppo.report.evaluation import Result
-from cppo.report.figures import ENDINGS, INK, STYLE, blank, line_style, save
-from cppo.report.files import check_writable
+from cppo.report.figures import ENDINGS, INK, STYLE, blank, check_matplotlib, line_style, save
 from cppo.report.retention import Retention
 from cppo.statistics import bootstrap_interval
 
@@ -30,10 +28,7 @@ def check_plot(path: Path) -> None:
     if path.suffix[1:] not in ENDINGS:
         raise ValueError(f"--plot {path} must end in .png or .svg")
     check_writable(path)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise DependencyNotInstalled('--plot needs matplotlib: pip install "cppo[report]"') from error
+    check_matplotlib("--plot")
 
 
 def write_plot(path: Path, evaluations: Mapping[str, Evaluation]) -> None:

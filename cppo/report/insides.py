@@ -1,12 +1,11 @@
-"""Which columns of a run tell of the inside of its networks: plasticity and continual backpropagation."""
+"""Finds the columns of ``progress.csv`` that describe the networks: plasticity and continual backpropagation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from cppo.report.records import Record
+from cppo.report.records import Record
 
 GROUPS = {"plasticity": "plasticity", "cbp": "continual backpropagation"}
 TELLING = ("dead_share", "dormant_share", "effective_rank", "weight_magnitude")

@@ -119,4 +119,4 @@ def _embedded(data: Any) -> str:
 
 
 def _part(name: str) -> str:
-    return resources.files("cppo.report").joinpath("page").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("cppo.report").joinpath("assets").joinpath(name).read_text(encoding="utf-8")

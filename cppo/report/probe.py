@@ -1,4 +1,4 @@
-"""How plastic a trained agent still is: how well its networks fit something new, against freshly initialised ones."""
+"""Measures how plastic a trained agent still is: how well its networks fit new targets, against fresh networks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
+from gymnasium.wrappers import TransformObservation
 from torch import Tensor, nn
 
+from cppo.command_line import aligned
 from cppo.plasticity.fitting import Fitting, compare_fitting
 from cppo.report.trained_agent import TrainedAgent
 from cppo.statistics import bootstrap_interval, interquartile_mean
@@ -29,7 +30,7 @@ COLUMNS = ("network", "targets", "error", "error of a fresh one", "ratio, IQM", 
 
 @dataclass(frozen=True)
 class Probe:
-    """What was found.
+    """The result of a probe.
 
     :param friction: of the ground on which the inputs were gathered; None where there is none
     :param n_steps: optimizer steps towards each target
@@ -43,13 +44,11 @@ class Probe:
     def table(self) -> str:
         """What the figures mean, a line of headings, and one line a network."""
         rows = [COLUMNS, *(_row(name, fitting) for name, fitting in self.fittings.items())]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         return "\n".join(
             [
                 f"plasticity: share of a new target's variance left after {self.n_steps} steps of fitting it;",
                 "a ratio above 1 says that the trained network learns worse than a freshly initialised one",
-                *lines,
+                aligned(rows, n_left=0),
             ]
         )
 
@@ -104,30 +103,18 @@ def gather_observations(agent: TrainedAgent, friction: float | None, seed: int) 
     :param seed: of the first episode; the next ones count up
     """
     seen: list[Any] = []
-    with Seeing(agent.make_env(friction), seen) as env:
+
+    def see(observation: Any) -> Any:
+        seen.append(observation)
+        return observation
+
+    with agent.make_env(friction) as bare, TransformObservation(bare, see, None) as env:
         while len(seen) < OBSERVATIONS:
             for _ in agent.play(env, seed, deterministic=False):
                 if len(seen) >= OBSERVATIONS:
                     break
             seed += 1
     return agent.policy.obs_to_tensor(np.stack(seen[:OBSERVATIONS]))[0]  # type: ignore[return-value]
-
-
-class Seeing(gym.ObservationWrapper):
-    """Takes down each observation.
-
-    :param env: the environment
-    :param seen: where they are appended
-    """
-
-    def __init__(self, env: gym.Env, seen: list[Any]) -> None:
-        super().__init__(env)
-        self.seen = seen
-
-    def observation(self, observation: Any) -> Any:
-        """Take one down, and hand it on as it is."""
-        self.seen.append(observation)
-        return observation
 
 
 def _row(name: str, fitting: Fitting) -> tuple[str, ...]:

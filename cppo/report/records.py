@@ -1,4 +1,4 @@
-"""What the runs of a report have logged, read back: returns by step and phase, and the curves of their insides."""
+"""Reads what runs have logged: returns by step and phase, and the curves of plasticity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent still can of what it once learned: its return now against that at the end of training on a friction."""
+"""Compares an agent's return on each friction now with that at the end of training on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RULE = (
 
 
 class Retention(NamedTuple):
-    """What became of a friction.
+    """How an agent does on a friction, at the end of training on it and now.
 
     :param then: return of the training episodes at the end of the last phase of this friction; None if unknown
     :param now: interquartile mean of the return in the evaluation

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 
-from cppo.report.film import PICTURE_SIZE, SECONDS_HELD, Clock, annotate, caption, figures, shots, told, write_film
+from cppo.report.film import PICTURE_SIZE, SECONDS_HELD, Clock, Shot, annotate, figures, shots, told, write_film
 from cppo.report.trained_agent import TrainedAgent
 
 MOST_IN_A_ROW = 3
@@ -74,7 +73,9 @@ def _frames(
         films = []
         for name, agent in agents.items():
             env = stack.enter_context(agent.make_env(friction, PICTURE_SIZE))
-            films.append(_panels(name if len(agents) > 1 else None, agent, env, friction, seed, steps, deterministic))
+            taken = shots(agent, env, seed, steps, deterministic)
+            ground = getattr(env.unwrapped, "ground_friction", friction)
+            films.append(_panels(taken, ground, name if len(agents) > 1 else None))
         panels: list[np.ndarray] = []
         for now in zip_longest(*films):
             panels = [panel if panel is not None else panels[place] for place, panel in enumerate(now)]
@@ -84,19 +85,9 @@ def _frames(
             yield frame
 
 
-def _panels(
-    name: str | None,
-    agent: TrainedAgent,
-    env: gym.Env,
-    friction: float | None,
-    seed: int,
-    steps: int,
-    deterministic: bool,
-) -> Iterator[np.ndarray]:
-    ground = getattr(env.unwrapped, "ground_friction", friction)
-    for picture, moment in shots(agent, env, seed, steps, deterministic):
-        panel = annotate(picture, figures(moment, ground))
-        yield panel if name is None else caption(panel, name)
+def _panels(taken: Iterator[Shot], friction: float | None, name: str | None) -> Iterator[np.ndarray]:
+    for picture, moment in taken:
+        yield annotate(picture, figures(moment, friction), name)
 
 
 def tile(pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from cppo.command_line import aligned
 from cppo.files import replacing
 from cppo.report.comparison import Comparison, Method
 from cppo.statistics import Estimate
@@ -36,21 +39,16 @@ def text(comparison: Comparison) -> str:
     rows: list[tuple[str, ...]] = [("method", "runs", "last third of the steps", "ends of all phases")]
     for method in comparison.methods:
         rows.append((method.name, str(len(method.records)), _cell(method.last), _cell(method.all_phases)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return aligned(rows, n_left=4)
 
 
 def scores(method: Method) -> Iterator[tuple[str, int, Estimate | None]]:
     """Name, number of runs and estimate of each aggregate of a method."""
-    finished = len(method.last_part[~_is_nan(method.last_part)])
-    yield "last third of the steps", finished, method.last
-    yield "ends of all phases", int((~_is_nan(method.phase_ends).any(axis=1)).sum()), method.all_phases
+    done = ~np.isnan(method.phase_ends)
+    yield "last third of the steps", int((~np.isnan(method.last_part)).sum()), method.last
+    yield "ends of all phases", int(done.all(axis=1).sum()), method.all_phases
     for number, estimate in enumerate(method.phases):
-        yield f"end of phase {number}", int((~_is_nan(method.phase_ends[:, number])).sum()), estimate
-
-
-def _is_nan(values: Any) -> Any:
-    return values != values
+        yield f"end of phase {number}", int(done[:, number].sum()), estimate
 
 
 def _cell(estimate: Estimate | None) -> str:

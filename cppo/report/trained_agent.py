@@ -14,13 +14,13 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.environments import environment_arguments, make_environment
-from cppo.training.trained_policy import TrainedPolicy
+from cppo.training.trained_policy import read_policy
 from cppo_envs.arguments import friction_coefficient
 from cppo_envs.friction import FrictionSchedule
 
 
 class Moment(NamedTuple):
-    """Where an episode stands.
+    """How far an episode is.
 
     :param step: steps taken, 0 at the start
     :param total_reward: sum of the rewards so far: at the end, the return
@@ -38,7 +38,7 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainedAgent:
-    """What a training run has made.
+    """The agent that a training run has made.
 
     :param folder: the run
     :param settings: how it was trained
@@ -66,10 +66,9 @@ class TrainedAgent:
         settings = folder.settings()
         torch.set_num_threads(settings.torch_threads)
         with make_environment(settings.env, environment_arguments(settings)) as env:
-            trained = TrainedPolicy.read(folder)
-            policy = trained.build(env)
+            policy, steps = read_policy(folder, env)
         try:
-            steps, phases_met = trained.steps or folder.steps_done(), folder.phases_met()
+            steps, phases_met = steps or folder.steps_done(), folder.phases_met()
         except ValueError as error:
             raise ValueError(f"{folder.progress} can't be read: {error}") from error
         return cls(folder, settings, steps, policy, phases_met)

@@ -1,1 +1,1 @@
-"""A training run on disk: its settings, its folder, and how it is trained."""
+"""A training run on disk: its folder, its lock, its checkpoints, and how far it has come."""

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: complete or not there, verified when read, nothing in them but plain values and tensors.
+"""Writes and reads checkpoints, which are complete or not there and hold nothing but plain values and tensors.
 
 Each is a folder ``step-000123456`` with
 
@@ -22,13 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from cppo.files import is_partial, naming, sync
-from cppo.runs.plain import pack, unpack
 
 FORMAT = 1
 STATE, MANIFEST = "state.pt", "manifest.json"
+ARRAY, SCALAR = "numpy array", "numpy scalar"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Checkpoints:
         return None
 
     def _remove(self, path: Path) -> None:
-        """Take its name away first, so that a checkpoint with a name is never half removed."""
+        """Rename a checkpoint, then remove it, so that one with its name is never half removed."""
         unnamed = path.with_name(f".{path.name}.{os.getpid()}.partial.old")
         os.replace(path, unnamed)
         shutil.rmtree(unnamed)
@@ -154,3 +156,38 @@ def _write(path: Path, steps: int, state: dict[str, Any]) -> None:
         (path / name).write_bytes(data)
         sync(path / name)
     sync(path)
+
+
+def pack(value: Any, where: str = "state") -> Any:
+    """Turn arrays and numpy's numbers into tensors and plain numbers that know what they were.
+
+    :param value: nested dictionaries, lists and tuples of numbers, strings, None, tensors and numpy arrays
+    :param where: what the value is called in an error
+    :raises TypeError: names the value that is of another kind
+    """
+    if isinstance(value, dict):
+        return {key: pack(each, f"{where}[{key!r}]") for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([pack(each, f"{where}[{number}]") for number, each in enumerate(value)])
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return {ARRAY: torch.from_numpy(value.copy(order="C"))}
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        return {SCALAR: value.dtype.name, "value": value.item()}
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise TypeError(f"{where} is a {type(value).__name__}, which a checkpoint can't hold")
+
+
+def unpack(value: Any) -> Any:
+    """Turn back what ``pack`` made."""
+    if isinstance(value, dict):
+        if value.keys() == {ARRAY}:
+            return value[ARRAY].numpy()
+        if value.keys() == {SCALAR, "value"}:
+            return np.dtype(value[SCALAR]).type(value["value"])
+        return {key: unpack(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([unpack(each) for each in value])
+    return value

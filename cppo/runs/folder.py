@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.metadata
 import platform
@@ -19,13 +20,11 @@ from typing import Any, Literal
 
 import yaml
 
-from cppo.files import is_partial, replacing
+from cppo.files import is_partial, naming, replacing
 from cppo.runs.lock import RunLock
 from cppo.settings.settings import Settings
 
 PACKAGES = ("torch", "stable_baselines3", "gymnasium", "numpy", "pybullet")
-
-
 RunState = Literal["empty", "running", "stopped", "finished", "failed"]
 
 
@@ -54,22 +53,22 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """Every setting, the versions of the packages, the command."""
+        """The file with every setting, the versions of the packages and the command."""
         return self.path / "config.yaml"
 
     @property
     def progress(self) -> Path:
-        """One row an update."""
+        """The table of the run's figures, one row for each update."""
         return self.path / "progress.csv"
 
     @property
     def model(self) -> Path:
-        """The agent as stable-baselines3 saves it."""
+        """The file of the agent, as stable-baselines3 saves it."""
         return self.path / "model.zip"
 
     @property
     def checkpoints(self) -> Path:
-        """What the training continues from."""
+        """The folder of the checkpoints, from which the training continues."""
         return self.path / "checkpoints"
 
     @property
@@ -143,17 +142,13 @@ class RunFolder:
         """
         self.check_free()
         lock = self.lock
-        try:
+        with contextlib.ExitStack() as undo, naming(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            undo.callback(lock.release)
             lock.acquire()
             self.check_free()  # another process may have been here between the look and the lock
             self.write_settings(settings, {"versions": versions(), "command": command})
-        except (BlockingIOError, FileExistsError):
-            lock.release()
-            raise
-        except OSError as error:
-            lock.release()
-            raise OSError(f"{self.path} can't be written: {error.strerror}") from error
+            undo.pop_all()
         return lock
 
     def write_settings(self, settings: Settings, record: dict[str, Any]) -> None:

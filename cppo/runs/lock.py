@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from cppo.files import naming
 
 try:
     import fcntl
@@ -23,12 +26,15 @@ NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 """How file systems say that they know no locks."""
 
 
+class NoLocksError(OSError):
+    """A file system knows no locks; the message names a folder of it."""
+
+
 class RunLock:
     """A lock that a process holds on a run until it ends, however it ends.
 
     It is the system's (``flock``), which lets go of it when the process is gone; on NFS it holds across machines. The
-    file says who has it. On a file system without locks that note is all there is: a process of this machine is looked
-    up, and one of another machine is taken to be at work.
+    file says who has it. On a file system without locks it can't be taken.
 
     :param path: the lock's file; it is made when the lock is taken, and stays
     """
@@ -41,20 +47,23 @@ class RunLock:
         """Take the lock.
 
         :raises BlockingIOError: if another process has it
-        :raises OSError: if the file can't be written
+        :raises OSError: if the file can't be written, or its file system has no locks
         """
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        deadline = time.monotonic() + SECONDS_TO_TRY
-        while not self._take(descriptor):
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                raise BlockingIOError(f"{self.path.parent} is in use: {self.owner() or 'another process'} trains it")
-            time.sleep(0.05)
+        with contextlib.ExitStack() as undo, naming(self.path.parent):
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            undo.callback(os.close, descriptor)
+            deadline = time.monotonic() + SECONDS_TO_TRY
+            while not self._take(descriptor):
+                if time.monotonic() > deadline:
+                    owner = self.owner() or "another process"
+                    raise BlockingIOError(f"{self.path.parent} is in use: {owner} trains it")
+                time.sleep(0.05)
+            since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            note = yaml.safe_dump({"process": os.getpid(), "host": socket.gethostname(), "since": since})
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, note.encode(), 0)
+            undo.pop_all()
         self._descriptor = descriptor
-        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        note = yaml.safe_dump({"process": os.getpid(), "host": socket.gethostname(), "since": since})
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, note.encode(), 0)
 
     def release(self) -> None:
         """Let go of the lock; again does no harm."""
@@ -64,7 +73,7 @@ class RunLock:
             self._descriptor = None
 
     def is_held(self) -> bool:
-        """Whether a living process has the lock, this one included."""
+        """Whether a living process has the lock, this one included; never where a file system has no locks."""
         if self._descriptor is not None:
             return True
         try:
@@ -73,15 +82,18 @@ class RunLock:
             return False
         try:
             return not self._take(descriptor)
+        except NoLocksError:
+            return False
         finally:
             os.close(descriptor)
 
     def owner(self) -> str:
         """Who has the lock, as far as the file says."""
-        note = self._note()
-        if not note:
+        try:
+            note: Any = yaml.safe_load(self.path.read_text())
+            return f"process {note['process']} on {note['host']}, since {note['since']}"
+        except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError):
             return ""
-        return f"process {note['process']} on {note['host']}, since {note['since']}"
 
     def _take(self, descriptor: int) -> bool:
         try:
@@ -93,26 +105,8 @@ class RunLock:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            return not self._owner_may_live()
+            raise NoLocksError(
+                f"{self.path.parent} is on a file system without locks (flock), on which a run can't be kept from "
+                "being trained twice; choose a folder elsewhere"
+            ) from error
         return True
-
-    def _owner_may_live(self) -> bool:
-        note = self._note()
-        if not note or note["process"] == os.getpid():
-            return False
-        if note["host"] != socket.gethostname():
-            return True
-        try:
-            os.kill(note["process"], 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-
-    def _note(self) -> dict[str, Any]:
-        try:
-            note = yaml.safe_load(self.path.read_text())
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
-            return {}
-        return note if isinstance(note, dict) and {"process", "host", "since"} <= note.keys() else {}

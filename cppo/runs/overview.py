@@ -1,4 +1,4 @@
-"""How far runs have come, as read from their folders while they are at work."""
+"""Reads from the folders of runs how far they have come, also while they are trained."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cppo.command_line import aligned
 from cppo.runs.folder import RunFolder
 
 TAIL_BYTES = 65_536
@@ -102,7 +103,7 @@ def _figures(names: Sequence[str], values: Sequence[str]) -> dict[str, float]:
 
 
 def find_runs(path: Path, depth: int = DEPTH) -> Iterator[RunFolder]:
-    """Find the runs in a folder and the folders below it, and those folders at the bottom that are none.
+    """Find the runs in a folder and below it; a folder at the bottom that is no run is found too.
 
     :param path: a run, or a folder of runs
     :param depth: how far to go down
@@ -141,30 +142,18 @@ def listing(paths: Sequence[Path]) -> str:
     return "\n".join([*lines, *bad]) or "no runs"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Set rows as columns: the first two flush left, the others, of figures, flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
 def number(value: float | None, form: str) -> str:
     """Format a figure; ``-`` where there is none."""
     return "-" if value is None else format(value, form)
 
 
 def age(now: float, then: float | None) -> str:
-    """How long ago something was, roughly."""
+    """Write how long ago something was."""
     return "-" if then is None else f"{duration(now - then)} ago"
 
 
 def duration(seconds: float) -> str:
-    """A time in the largest unit of which there are two."""
+    """Write a time in the largest unit that fits into it at least twice."""
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""Puts continual backpropagation into a stable-baselines3 algorithm."""
+"""Puts continual backpropagation into an algorithm of stable-baselines3, and says when it acts and what it did."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cppo.cbp.continual_backprop import ContinualBackprop
 from cppo.cbp.initializers import Initializer, find_initializer
 from cppo.cbp.utilities import Utility, find_utility
+from cppo.cbp.watched_layer import WatchedLayer
 from cppo.checks import check_hyperparameters
-from cppo.sb3.announcements import announce_first_replacement, layer_figures
 from cppo.sb3.per_optimizer import ContinualBackpropPerOptimizer, watch_policy
 from cppo.sb3.policy_layers import find_policy_layers, trained_networks
+from cppo.sb3.update_rhythm import find_rhythm, steps_until_first_replacement
 
 if TYPE_CHECKING:
     Algorithm = BaseAlgorithm
 else:
     Algorithm = object
 
+QUANTILES = {"min": 0.0, "median": 0.5, "max": 1.0}
 STATE = "continual_backprop"
 """Under this name the state of continual backpropagation is saved."""
 
@@ -131,7 +134,7 @@ class ContinualBackpropMixin(Algorithm):
         )
 
     def _check_policy(self) -> None:
-        """Refuse to learn with a policy of which a part was exchanged since continual backpropagation was set up."""
+        """Refuse to learn if a part of the policy was exchanged since continual backpropagation was set up."""
         exchanged = [
             f"the {'optimizer' if watched and watched.network is trained.network else 'network'} of {name!r}"
             for name, trained in trained_networks(self.policy).items()
@@ -145,7 +148,7 @@ class ContinualBackpropMixin(Algorithm):
             )
 
     def _networks(self) -> Iterator[tuple[str, ContinualBackprop]]:
-        """What is at work in each network that has an optimizer of its own."""
+        """Yield the name of each network that has an optimizer of its own, and what is at work in it."""
         if isinstance(self.continual_backprop, ContinualBackprop):
             yield "policy", self.continual_backprop
         else:
@@ -193,18 +196,55 @@ class ContinualBackpropMixin(Algorithm):
         super().set_parameters(load_path_or_dict, exact_match, device)
 
     def learn(self, total_timesteps: int, *args: Any, **kwargs: Any) -> Any:
-        """Learn as the algorithm does, and warn when generate-and-test can't or didn't act (see the parent class)."""
+        """Learn as the algorithm does; warn if no unit will be replaced, or none was (see the parent class)."""
         self._check_policy()
         self._apply_settings()
         call = inspect.signature(super().learn).bind(total_timesteps, *args, **kwargs)  # type: ignore[safe-super]
         fresh = call.arguments.get("reset_num_timesteps", True)
         n_steps_done = 0 if fresh else self.num_timesteps
-        warned = announce_first_replacement(self, dict(self._networks()), total_timesteps, n_steps_done)
+        warned = self._announce_first_replacement(total_timesteps, n_steps_done)
         self._replaced_when_logged = self.continual_backprop.n_replaced.tolist()
         super().learn(total_timesteps, *args, **kwargs)  # type: ignore[safe-super]
         if not warned and self.replacement_rate > 0 and self.continual_backprop.total_replaced == 0:
             warnings.warn("learning ended without a single replaced unit", stacklevel=2)
         return self
+
+    def _announce_first_replacement(self, total_timesteps: int, n_steps_done: int) -> bool:
+        """Say when the first replacement is due; warn if it won't come, or if maturity leaves nothing to choose from.
+
+        :return: whether a warning said that no unit will be replaced
+        """
+        active = {name: network for name, network in self._networks() if network.replacement_rate > 0}
+        if not active:
+            return False
+        self._warn_of_haste()
+        if self.continual_backprop.total_replaced:
+            return False
+        rhythm = find_rhythm(self, n_steps_done)
+        optimizer_steps = {name: steps_until_first_replacement(network) for name, network in active.items()}
+        if rhythm is None:
+            due, unit = min(optimizer_steps.values()), "optimizer"
+        else:
+            due, unit = min(rhythm.env_steps(steps, name) for name, steps in optimizer_steps.items()), "environment"
+        if self.verbose >= 1:
+            print(f"Continual backpropagation replaces its first unit after {due:,} {unit} steps")
+        if rhythm is None or due <= total_timesteps:
+            return False
+        warnings.warn(
+            f"no unit will be replaced in {total_timesteps:,} environment steps: the first is due after {due:,} "
+            f"(maturity_threshold={self.maturity_threshold} counts optimizer steps)",
+            stacklevel=4,
+        )
+        return True
+
+    def _warn_of_haste(self) -> None:
+        smallest = min(layer.hidden_layer.n_units for layer in self.continual_backprop.layers)
+        if self.replacement_rate == 1 or smallest < 1 + self.replacement_rate * self.maturity_threshold:
+            warnings.warn(
+                f"replacement_rate={self.replacement_rate} replaces all mature units at once: with a maturity of "
+                f"{self.maturity_threshold} steps a layer of {smallest} units has fewer than one to choose from",
+                stacklevel=5,
+            )
 
     def _apply_settings(self) -> None:
         """Let what was set on the model since the last time take effect, as SB3's own hyperparameters do."""
@@ -224,13 +264,25 @@ class ContinualBackpropMixin(Algorithm):
         self._replaced_when_logged = now
         self.logger.record("cbp/replaced", sum(now) - sum(before))
         self.logger.record("cbp/total_replaced", sum(now))
-        for name, value in layer_figures(self.continual_backprop.layers, before, now):
-            self.logger.record(name, value, exclude="stdout")
+        for layer, *counts in zip(self.continual_backprop.layers, before, now, strict=True):
+            for name, value in _layer_figures(layer, *counts):
+                self.logger.record(name, value, exclude="stdout")
+
+
+def _layer_figures(layer: WatchedLayer, before: int, now: int) -> Iterator[tuple[str, float]]:
+    """Yield what to log of a layer: units replaced since the last time and so far, quantiles of age and utility."""
+    name = f"cbp_{layer.name.removeprefix('mlp_extractor.')}"
+    yield f"{name}/replaced", now - before
+    yield f"{name}/total_replaced", now
+    for key, values in (("age", layer.age.float()), ("utility", layer.utility)):
+        levels = torch.tensor(list(QUANTILES.values()), device=values.device)
+        for quantile, value in zip(QUANTILES, values.quantile(levels).tolist(), strict=True):
+            yield f"{name}/{key}_{quantile}", value
 
 
 @contextmanager
 def _set(variable: ContextVar[bool], value: bool) -> Iterator[None]:
-    """Give a variable a value for as long as something takes."""
+    """Give a variable a value within a ``with`` block."""
     token = variable.set(value)
     try:
         yield

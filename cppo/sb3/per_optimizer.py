@@ -46,7 +46,7 @@ class ContinualBackpropPerOptimizer(nn.ModuleDict):
             self._handles.append(optimizer.register_step_post_hook(partial(self._after_step, own)))
 
     def networks(self) -> Iterator[tuple[str, ContinualBackprop]]:
-        """The mapping's items, typed."""
+        """Yield the mapping's items, typed."""
         for name, network in self.items():
             assert isinstance(network, ContinualBackprop)
             yield name, network
@@ -81,13 +81,13 @@ class ContinualBackpropPerOptimizer(nn.ModuleDict):
             network.remove()
 
     def _see(self, layer: WatchedLayer, reader: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note when a loss is backpropagated through a layer; whose loss it was shows at the next optimizer step."""
+        """Note that a loss is backpropagated through a layer; the next optimizer step shows whose loss it was."""
         features = args[0] if args else kwargs["input"]
         if reader.training and torch.is_grad_enabled() and features.requires_grad:
             features.register_hook(lambda _: self._used.add(layer))
 
     def _after_step(self, own: set[WatchedLayer], *_: Any) -> None:
-        """The loss backpropagated last was that of the optimizer that stepped: forget its passes through others."""
+        """Forget passes of the last loss through layers of others: it was that of the optimizer that stepped."""
         for layer in self._used - own:
             layer.forget()
         self._used.clear()

@@ -9,9 +9,9 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from cppo.checks import unwrapped
 from cppo.layers.find import never_seen, replaceable, trace
 from cppo.layers.hidden_layer import HiddenLayer
+from cppo.layers.observe import unwrapped
 from cppo.layers.traced_units import merge
 from cppo.sb3.policy_runs import ways_to_run
 
@@ -109,7 +109,7 @@ def trace_policy(policy: BasePolicy) -> list[TracedUnits]:
 
 
 def _not_seen(policy: BasePolicy, traced: list[TracedUnits]) -> dict[str, str]:
-    """Why what didn't run is left out; of a target network one line says it."""
+    """Say why what didn't run is left out, in one line for a target network."""
     reasons = {}
     for layer in never_seen(policy, traced):
         head, target, _ = layer.name.partition("_target.")

@@ -101,7 +101,7 @@ class _States(tuple[Tensor, ...]):
 
 
 def _arguments(policy: Any, wanted: set[str], samples: int, actions: Tensor | None) -> dict[str, Any]:
-    """What else than an observation a method of stable-baselines3 or sb3-contrib is called with."""
+    """Make the arguments besides the observation that a method of stable-baselines3 or sb3-contrib wants."""
     arguments: dict[str, Any] = {"deterministic": True} if "deterministic" in wanted else {}
     for name in {"action", "actions"} & wanted:
         arguments[name] = _zero_actions(policy, samples) if actions is None else actions

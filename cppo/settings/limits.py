@@ -1,20 +1,73 @@
-"""Which values a setting may have."""
+"""Which values a setting may have, and which settings belong together."""
 
 from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-if TYPE_CHECKING:
-    from cppo.settings.settings import Settings
+Algorithm = Literal[
+    "ppo",
+    "ppo-adam",
+    "ppo-l2",
+    "ppo-shrink-perturb",
+    "ppo-regenerative",
+    "ppo-redo",
+    "ppo-redo-l2",
+    "ppo-ccbp",
+    "ppo-reset-last",
+    "ppo-layer-norm",
+    "ppo-online-norm",
+    "ppo-dropout",
+    "ppo-crelu",
+    "cppo",
+    "cppo-l2",
+    "cppo-layer-norm",
+]
+Protocol = Literal["talk", "nature", "quick"]
+Activation = Literal["relu", "tanh", "elu", "leaky_relu", "silu"]
+WeightInit = Literal["lecun_uniform", "kaiming_uniform", "xavier_uniform", "torch_default", "orthogonal"]
+UtilityName = Literal[
+    "contribution",
+    "mean_corrected_contribution",
+    "adaptable_contribution",
+    "weight",
+    "activation",
+    "random",
+    "gradient",
+]
+Remedy = Literal[
+    "shrink-perturb", "regenerative", "redo", "ccbp", "reset-last", "layer-norm", "online-norm", "dropout", "crelu"
+]
+"""Remedies besides L2, which is --weight-decay, and continual backpropagation."""
+
+FRICTION_FIELDS = ("change_every", "friction_range", "frictions", "change_at", "schedule_seed")
+CONTINUAL_BACKPROP_FIELDS = (
+    "replacement_rate",
+    "maturity_threshold",
+    "decay_rate",
+    "utility",
+    "initializer",
+    "bias_transfer",
+    "reset_optimizer_state",
+)
+REMEDY_FIELDS: dict[str, dict[str, str]] = {
+    "shrink-perturb": {"shrink_decay": "decay", "perturb_noise": "noise"},
+    "regenerative": {"regenerative_strength": "strength"},
+    "redo": {"redo_threshold": "threshold", "redo_every": "every"},
+    "ccbp": {"ccbp_rate": "replacement_rate", "ccbp_every": "every"},
+    "reset-last": {"reset_layers": "n_layers", "reset_every": "every"},
+    "dropout": {"dropout": "p"},
+}
+"""For each remedy that has settings, the arguments they become."""
 
 LARGEST = sys.float_info.max
 BELOW_ONE = math.nextafter(1, 0)
 
 
 class Range(NamedTuple):
-    """Lowest and highest value allowed, and how to say so."""
+    """The lowest and the highest value allowed, and how an error message says so."""
 
     lowest: float
     highest: float
@@ -29,44 +82,19 @@ FEW = Range(1, 4096, "at least 1 and at most 4096")
 
 RANGES = {
     "seed": Range(0, 2**32 - 1, f"at least 0 and at most {2**32 - 1}"),
-    "schedule_seed": NOT_NEGATIVE,
-    "total_timesteps": COUNT,
-    "change_every": COUNT,
-    "n_envs": FEW,
-    "torch_threads": FEW,
-    "checkpoint_every": COUNT,
-    "keep_checkpoints": COUNT,
-    "plasticity_every": NOT_NEGATIVE,
-    "learning_rate": NOT_NEGATIVE,
-    "n_steps": COUNT,
     "batch_size": Range(2, LARGEST, "at least 2"),
-    "n_epochs": COUNT,
-    "gamma": SHARE,
-    "gae_lambda": SHARE,
-    "clip_range": NOT_NEGATIVE,
     "clip_range_vf": Range(math.ulp(0), LARGEST, "finite and above 0"),
-    "ent_coef": NOT_NEGATIVE,
-    "vf_coef": NOT_NEGATIVE,
     "max_grad_norm": Range(0, math.inf, "at least 0"),
     "sde_sample_freq": Range(-1, LARGEST, "at least -1"),
-    "target_kl": NOT_NEGATIVE,
-    "net_arch": COUNT,
-    "betas": DECAY,
-    "adam_eps": NOT_NEGATIVE,
-    "weight_decay": NOT_NEGATIVE,
-    "shrink_decay": SHARE,
-    "perturb_noise": NOT_NEGATIVE,
-    "regenerative_strength": NOT_NEGATIVE,
-    "redo_threshold": NOT_NEGATIVE,
-    "redo_every": COUNT,
-    "ccbp_rate": SHARE,
-    "ccbp_every": COUNT,
-    "reset_layers": COUNT,
-    "reset_every": COUNT,
-    "dropout": SHARE,
-    "replacement_rate": SHARE,
-    "maturity_threshold": NOT_NEGATIVE,
-    "decay_rate": DECAY,
+    **dict.fromkeys(("n_envs", "torch_threads"), FEW),
+    **dict.fromkeys(("total_timesteps", "change_every", "checkpoint_every", "keep_checkpoints"), COUNT),
+    **dict.fromkeys(("n_steps", "n_epochs", "net_arch"), COUNT),
+    **dict.fromkeys(("redo_every", "ccbp_every", "reset_layers", "reset_every"), COUNT),
+    **dict.fromkeys(("schedule_seed", "plasticity_every", "learning_rate", "clip_range", "ent_coef"), NOT_NEGATIVE),
+    **dict.fromkeys(("vf_coef", "target_kl", "adam_eps", "weight_decay", "maturity_threshold"), NOT_NEGATIVE),
+    **dict.fromkeys(("perturb_noise", "regenerative_strength", "redo_threshold"), NOT_NEGATIVE),
+    **dict.fromkeys(("gamma", "gae_lambda", "replacement_rate", "shrink_decay", "ccbp_rate", "dropout"), SHARE),
+    **dict.fromkeys(("betas", "decay_rate"), DECAY),
 }
 """Of every number; frictions are checked by the environment itself."""
 
@@ -88,19 +116,21 @@ class NoEffectError(ValueError):
         self.key = key
 
 
-def check(settings: Settings) -> None:
+def check(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     """Check every value of resolved settings; None, which marks what is off or without effect, is always allowed.
 
+    :param values: of the settings, by name
+    :param kinds: the type each setting is declared as
     :raises ValueError: names the setting, its value and what is allowed
     """
-    for key, kind in get_type_hints(type(settings)).items():
-        check_type(flag(key), getattr(settings, key), kind)
+    for key, kind in kinds.items():
+        check_type(flag(key), values[key], kind)
     for key, (lowest, highest, words) in RANGES.items():
-        value = getattr(settings, key)
+        value = values[key]
         for number in value if isinstance(value, tuple) else [value]:
             if number is not None and not lowest <= number <= highest:
                 raise ValueError(f"{flag(key)} {number} is not allowed: it must be {words}")
-    if settings.normalize_advantage and settings.n_envs * (settings.n_steps or 0) < 2:
+    if values["normalize_advantage"] and values["n_envs"] * (values["n_steps"] or 0) < 2:
         raise ValueError("--n-steps times --n-envs must be at least 2 to normalize advantages")
 
 
@@ -114,7 +144,7 @@ def check_type(name: str, value: Any, kind: Any) -> None:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of the kind a field is declared as; the commands' parser has seen to it, a file has not."""
+    """Whether a value is of the kind a setting is declared as; nothing has checked the values of a file yet."""
     parts = get_args(kind)
     if get_origin(kind) is Literal:
         return value in parts

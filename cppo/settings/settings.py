@@ -1,30 +1,32 @@
-"""Everything that determines a training run, as data."""
+"""The settings of a training run: everything that determines it."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from typing_extensions import Self
 
-from cppo.settings.choices import (
+from cppo.remedies.registry import CBP, check_combination
+from cppo.settings.limits import (
     CONTINUAL_BACKPROP_FIELDS,
     FRICTION_FIELDS,
-    NOT_IN_0_1,
     REMEDY_FIELDS,
     Activation,
     Algorithm,
+    NoEffectError,
     Protocol,
     Remedy,
     UtilityName,
     WeightInit,
+    check,
 )
-from cppo.settings.limits import NoEffectError, check
 from cppo.settings.presets import CONTINUAL, METHODS, preset
-from cppo.settings.remedies import check_remedies_of
 
+DRAWING = ("redo", "ccbp", "reset-last")
+"""The remedies that draw new weights; they do so as the run drew its first ones."""
 FROM_PRESET: Any = None
 """Left out: the value is that of the protocol and the algorithm."""
 
@@ -179,6 +181,15 @@ class Settings:
         """Whether the environment takes a friction schedule."""
         return self.env.startswith("SlipperyAnt")
 
+    @property
+    def remedy_arguments(self) -> dict[str, dict[str, Any]]:
+        """The remedies of resolved settings, as ``RemediesMixin`` takes them."""
+        return {
+            name: {argument: getattr(self, key) for key, argument in REMEDY_FIELDS.get(name, {}).items()}
+            | ({"initializer": self.weight_init} if name in DRAWING else {})
+            for name in self.remedies
+        }
+
     @classmethod
     def from_preset(cls, protocol: Protocol, algo: Algorithm, **values: Any) -> Self:
         """Every setting that the protocol and the algorithm name, and the values given.
@@ -216,8 +227,8 @@ class Settings:
         if self.is_continual and values["initializer"] is None:
             values["initializer"] = values["weight_init"]
         settings = Settings(**values)
-        check(settings)
-        check_remedies_of(settings)
+        check(values, get_type_hints(Settings))
+        settings._check_remedies()
         return settings
 
     def _clear(self, values: dict[str, Any], keys: Sequence[str], applies: bool, where: str) -> None:
@@ -227,6 +238,13 @@ class Settings:
             if getattr(self, key) not in (None, named.get(key)):
                 raise NoEffectError(key, where)
             values[key] = None
+
+    def _check_remedies(self) -> None:
+        """Refuse remedies that can't be combined with each other or with the algorithm."""
+        if twice := [name for name in self.remedies if self.remedies.count(name) > 1]:
+            raise ValueError(f"--remedies names {twice[0]} twice")
+        besides = [CBP] * self.is_continual + ["l2"] * (self.weight_decay > 0)
+        check_combination([*self.remedies, *besides])
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, tuples as lists."""
@@ -238,16 +256,15 @@ class Settings:
 
         :raises ValueError: for a key that is no setting, one that is missing, and one without the value it needs
         """
-        names = {field.name for field in dataclasses.fields(cls)}
-        values = {name: cls.__dataclass_fields__[name].default for name in NOT_IN_0_1} | {"remedies": ()} | values
-        unknown = sorted(set(values) - names)
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - fields.keys())
         if unknown:
             raise ValueError(f"unknown setting {', '.join(map(repr, unknown))}")
-        missing = sorted(names - set(values))
+        missing = sorted(fields.keys() - set(values))
         if missing:
             raise ValueError(f"settings are missing: {', '.join(missing)}")
-        for field in dataclasses.fields(cls):
-            if field.default is not None and values.get(field.name, field.default) is None:
-                raise ValueError(f"setting {field.name!r} has no value")
+        for name, field in fields.items():
+            if field.default is not None and values[name] is None:
+                raise ValueError(f"setting {name!r} has no value")
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)

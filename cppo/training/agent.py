@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from typing import Any
 
 import torch
@@ -13,35 +15,15 @@ from torch import nn
 
 from cppo.cbp.initializers import INITIALIZERS, draw_weights
 from cppo.fast.closed_form import with_closed_form
-from cppo.fast.lean_buffer import LeanRolloutBuffer
-from cppo.fast.lean_policy import LeanMlpPolicy
-from cppo.fast.quick_policy import QuickMlpPolicy
-from cppo.remedies.mixin import RemediedCPPO, RemediedPPO, remodel_policy
+from cppo.fast.policy import LeanMlpPolicy, QuickMlpPolicy
+from cppo.remedies.sb3_mixin import RemediedCPPO, RemediedPPO, remodel_policy
 from cppo.sb3.ppo import CPPO
-from cppo.settings.choices import CONTINUAL_BACKPROP_FIELDS
-from cppo.settings.remedies import remedies_of
+from cppo.settings.limits import CONTINUAL_BACKPROP_FIELDS
 from cppo.settings.settings import Settings
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU}
-PPO_FIELDS = (
-    "learning_rate",
-    "n_steps",
-    "batch_size",
-    "n_epochs",
-    "gamma",
-    "gae_lambda",
-    "clip_range",
-    "clip_range_vf",
-    "normalize_advantage",
-    "ent_coef",
-    "vf_coef",
-    "max_grad_norm",
-    "use_sde",
-    "sde_sample_freq",
-    "target_kl",
-    "seed",
-    "device",
-)
+PPO_FIELDS = {field.name for field in dataclasses.fields(Settings)} & inspect.signature(PPO).parameters.keys() - {"env"}
+"""The settings that PPO takes under the same name."""
 
 
 def policy_arguments(settings: Settings) -> dict[str, Any]:
@@ -50,11 +32,7 @@ def policy_arguments(settings: Settings) -> dict[str, Any]:
         "net_arch": list(settings.net_arch),
         "activation_fn": ACTIVATIONS[settings.activation],
         "ortho_init": settings.weight_init == "orthogonal",
-        "optimizer_kwargs": {
-            "betas": settings.betas,
-            "eps": settings.adam_eps,
-            "weight_decay": settings.weight_decay,
-        },
+        "optimizer_kwargs": {"betas": settings.betas, "eps": settings.adam_eps, "weight_decay": settings.weight_decay},
     }
 
 
@@ -63,20 +41,20 @@ def build_model(settings: Settings, env: VecEnv) -> PPO:
 
     :param settings: resolved settings
     :param env: the environments it learns from
-    :raises ValueError: if they don't fit each other
+    :raises ValueError: if they don't fit each other, or the closed form was asked for and can't run
     """
-    arguments = {name: getattr(settings, name) for name in PPO_FIELDS}
-    arguments |= {"policy_kwargs": policy_arguments(settings), "rollout_buffer_class": LeanRolloutBuffer}
+    arguments = {name: getattr(settings, name) for name in PPO_FIELDS} | {"policy_kwargs": policy_arguments(settings)}
     if settings.is_continual:
         arguments |= {name: getattr(settings, name) for name in CONTINUAL_BACKPROP_FIELDS}
     kind: type[PPO] = CPPO if settings.is_continual else PPO
-    if remedies := remedies_of(settings):
+    if remedies := settings.remedy_arguments:
         kind = RemediedCPPO if settings.is_continual else RemediedPPO
         arguments["remedies"] = remedies
     policy = LeanMlpPolicy
     if settings.update == "closed-form":  # equal to rounding, so the policy's pass may be too
         kind, policy = with_closed_form(kind), QuickMlpPolicy
     model = kind(policy, env, **arguments)
+    model.policy_class = ActorCriticPolicy  # named in model.zip, so that stable-baselines3 alone can read it
     draw_initial_weights(model.policy, settings)
     return model
 
@@ -105,6 +83,6 @@ def new_policy(settings: Settings, observation_space: spaces.Space, action_space
             use_sde=settings.use_sde,
             **policy_arguments(settings),
         )
-        remodel_policy(policy, remedies_of(settings))
+        remodel_policy(policy, settings.remedy_arguments)
         draw_initial_weights(policy, settings)
     return policy

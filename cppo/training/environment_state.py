@@ -1,9 +1,9 @@
-"""Takes down where environments are in the middle of their episodes, and puts others there.
+"""Saves the state of environments in the middle of their episodes, and restores it in others.
 
 An environment of gymnasium that can continue has two methods, on the unwrapped one and on each wrapper with a memory of
 its own::
 
-    def state_dict(self) -> dict[str, Any]: ...  # plain values and arrays, see cppo/runs/plain.py
+    def state_dict(self) -> dict[str, Any]: ...  # plain values and arrays, see cppo/runs/checkpoints.py
     def load_state_dict(self, state: dict[str, Any]) -> None: ...  # its next step is that of the environment saved
 
 So may a ``VecEnv`` as a whole; otherwise its environments are asked one by one.
@@ -30,7 +30,7 @@ FIELDS: dict[type, tuple[str, ...]] = {
 
 
 class Restorable(gym.Wrapper):
-    """Lets an environment in a process of its own be asked for its state, its wrappers' included."""
+    """Lets another process ask an environment and its wrappers for their state."""
 
     def state_dict(self) -> State | None:
         """The state; None if it can't be told."""
@@ -41,20 +41,19 @@ class Restorable(gym.Wrapper):
         restore_environment(self.env, state)
 
     def continue_after(self, steps: int) -> None:
-        """See ``continue_after``."""
+        """Tell the environment how many steps there have been."""
         continue_after(self.env, steps)
 
 
-def environment_state(env: gym.Env) -> State | None:
-    """The state of an environment and its wrappers.
+def environment_state(env: gym.Env | VecEnv) -> State | None:
+    """The state of an environment, or of several in a ``VecEnv``, and of what wraps it.
 
     :return: None if one of them can't tell its own
     """
-    states = [_own_state(layer) for layer in _layers(env)]
-    return None if None in states else {"layers": states}
+    return _unless_missing("layers", [_own_state(layer) for layer in _layers(env)])
 
 
-def restore_environment(env: gym.Env, state: State) -> None:
+def restore_environment(env: gym.Env | VecEnv, state: State) -> None:
     """Continue from a state that an environment made in the same way told."""
     for layer, own in zip(_layers(env), state["layers"], strict=True):
         _restore_own(layer, own)
@@ -65,45 +64,6 @@ def continue_after(env: gym.Env, steps: int) -> None:
     for layer in _layers(env):
         if hasattr(type(layer), "steps_taken"):
             layer.steps_taken = steps
-
-
-def vec_env_state(env: VecEnv) -> State | None:
-    """The state of all environments and of what wraps them.
-
-    :return: None if an environment can't tell its own
-    """
-    layers = _layers(env)
-    states = [_own_state(layer) for layer in layers[:-1]]
-    states.append(_base_state(layers[-1]))
-    return None if None in states else {"layers": states}
-
-
-def restore_vec_env(env: VecEnv, state: State) -> None:
-    """Continue from a state that environments made in the same way told."""
-    layers = _layers(env)
-    for layer, own in zip(layers[:-1], state["layers"][:-1], strict=True):
-        _restore_own(layer, own)
-    base, own = layers[-1], state["layers"][-1]
-    if hasattr(type(base), "load_state_dict"):
-        base.load_state_dict(own)
-    elif isinstance(base, DummyVecEnv):
-        for each, its_own in zip(base.envs, own["environments"], strict=True):
-            restore_environment(each, its_own)
-    else:
-        for number, its_own in enumerate(own["environments"]):
-            base.env_method("load_state_dict", its_own, indices=number)
-
-
-def _base_state(base: Any) -> State | None:
-    if hasattr(type(base), "state_dict"):
-        return base.state_dict()
-    if isinstance(base, DummyVecEnv):
-        states = [environment_state(each) for each in base.envs]
-    elif base.has_attr("state_dict"):
-        states = base.env_method("state_dict")
-    else:
-        return None
-    return None if None in states else {"environments": states}
 
 
 def _layers(env: Any) -> list[Any]:
@@ -119,20 +79,36 @@ def _own_state(layer: Any) -> State | None:
     """What a layer remembers by itself, without those within."""
     if hasattr(type(layer), "state_dict"):
         return layer.state_dict()
+    if isinstance(layer, DummyVecEnv):
+        return _unless_missing("environments", [environment_state(each) for each in layer.envs])
+    if isinstance(layer, VecEnv) and not isinstance(layer, VecEnvWrapper):
+        states = layer.env_method("state_dict") if layer.has_attr("state_dict") else [None]
+        return _unless_missing("environments", states)
     fields = FIELDS.get(type(layer))
     if fields is None:
         return None
     state = {name: getattr(layer, name) for name in fields}
     if isinstance(layer, VecNormalize):
-        state["statistics"] = {name: _statistics(each) for name, each in _running(layer).items()}
+        running = _running(layer).items()
+        state["statistics"] = {key: {"mean": r.mean, "var": r.var, "count": r.count} for key, r in running}
     return state
+
+
+def _unless_missing(name: str, states: list[State | None]) -> State | None:
+    """All states under a name; None if one is missing."""
+    return None if any(state is None for state in states) else {name: states}
 
 
 def _restore_own(layer: Any, state: State) -> None:
     if hasattr(type(layer), "load_state_dict"):
         layer.load_state_dict(state)
         return
-    for name in FIELDS[type(layer)]:
+    for number, its_own in enumerate(state.get("environments", [])):  # of a VecEnv
+        if isinstance(layer, DummyVecEnv):
+            restore_environment(layer.envs[number], its_own)
+        else:
+            layer.env_method("load_state_dict", its_own, indices=number)
+    for name in FIELDS.get(type(layer), ()):
         setattr(layer, name, state[name])
     if isinstance(layer, VecNormalize):
         for name, each in _running(layer).items():
@@ -145,7 +121,3 @@ def _running(layer: VecNormalize) -> dict[str, RunningMeanStd]:
     if not isinstance(of_observations, dict):
         of_observations = {"": of_observations}
     return {f"observations {key}": each for key, each in of_observations.items()} | {"returns": layer.ret_rms}
-
-
-def _statistics(running: RunningMeanStd) -> State:
-    return {"mean": running.mean, "var": running.var, "count": running.count}

@@ -1,11 +1,10 @@
-"""The environments of a run."""
+"""Makes the environments of a run."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -31,11 +30,6 @@ def make_environment(env_id: str, arguments: dict[str, Any]) -> gym.Env:
     return gym.make(env_id, **arguments)
 
 
-def make_restorable(make: Callable[[], gym.Env]) -> gym.Env:
-    """Make an environment that can be asked for its state from another process."""
-    return Restorable(make())
-
-
 def environment_arguments(settings: Settings) -> dict[str, Any]:
     """Keyword arguments that steer the environment: the friction schedule of Slippery Ant, nothing elsewhere."""
     if not settings.is_slippery:
@@ -56,12 +50,12 @@ def make_vec_env(settings: Settings) -> VecEnv:
     processes = pays_off(settings) if settings.processes is None else settings.processes
     if processes:
         make().close()  # an error here is readable; in a worker it would be a broken pipe
-        return VecMonitor(Workers([partial(make_restorable, make)] * settings.n_envs, settings.restart_workers))
+        return VecMonitor(Workers([lambda: Restorable(make())] * settings.n_envs, settings.restart_workers))
     return VecMonitor(_one_process(settings)([make] * settings.n_envs))
 
 
 def _one_process(settings: Settings) -> type[DummyVecEnv]:
-    """The class that steps the environments in this process: our own walkers have a faster one."""
+    """The ``VecEnv`` that steps the environments in this process; our own walkers have a faster one."""
     if settings.env not in cppo_envs.ENTRY_POINTS:
         return DummyVecEnv
     from cppo_envs.vec_env import WalkerVecEnv  # imports PyBullet

@@ -1,4 +1,4 @@
-"""Stops a training that can't go on, with one line that says where."""
+"""Stops a training in which something isn't finite, with one line that says what and where."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TrainingFailed(RuntimeError):
 
 
 class Guard(BaseCallback):
-    """Looks at observations, rewards, losses and weights.
+    """Callback that looks at every observation and reward.
 
     :raises TrainingFailed: from within the training, if one of them isn't finite
     """
@@ -58,9 +58,9 @@ class Guard(BaseCallback):
 
 @contextlib.contextmanager
 def diverging(model: PPO) -> Iterator[None]:
-    """Say of the errors that weights or outputs which aren't finite lead to what they mean.
+    """Name the cause of errors that come of weights or outputs which aren't finite.
 
-    :raises TrainingFailed: in their place
+    :raises TrainingFailed: in the place of such an error
     """
     try:
         yield
@@ -74,7 +74,7 @@ def diverging(model: PPO) -> Iterator[None]:
 
 
 def check_update(model: PPO) -> None:
-    """Look at what an update left.
+    """Look at the losses and the weights after an update.
 
     :raises TrainingFailed: if a loss or a weight isn't finite
     """

@@ -1,4 +1,4 @@
-"""The figures of a run: ``progress.csv`` and TensorBoard, continued where a checkpoint was taken."""
+"""Writes the figures of a run to ``progress.csv`` and TensorBoard; both continue from a checkpoint."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CsvLog(KVWriter):
 
     @property
     def position(self) -> Position:
-        """Where the table stands."""
+        """The columns and the number of rows that the table has now."""
         return {"columns": list(self._columns), "rows": self._rows}
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
@@ -103,7 +103,7 @@ class CsvLog(KVWriter):
 
 
 class TensorBoardLog(TensorBoardOutputFormat):
-    """Curves for TensorBoard.
+    """Writes curves for TensorBoard.
 
     :param path: the folder
     :param first_step: where to continue; TensorBoard drops what earlier files hold from there on. None: begin anew
@@ -120,7 +120,7 @@ class TensorBoardLog(TensorBoardOutputFormat):
 
 
 class RunLogs:
-    """All figures of a run.
+    """Writes all figures of a run.
 
     :param path: the run's folder
     :param steps: environment steps done, where the run continues; None: begin anew
@@ -134,7 +134,7 @@ class RunLogs:
         self.logger = Logger(str(path), [self.table, self.curves])
 
     def sync(self) -> Position:
-        """Bring all figures to the disk; where the table stands."""
+        """Bring all figures to the disk, and return where the table stands."""
         with naming(self._path):
             self.curves.writer.flush()
             self.table.sync()

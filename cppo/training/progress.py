@@ -1,4 +1,4 @@
-"""What a training run tells while it runs: friction and phase in the logs, a bar or lines on the screen."""
+"""Tells how a training goes: returns, friction and phase in the logs, a bar or lines on the screen."""
 
 from __future__ import annotations
 

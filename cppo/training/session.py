@@ -1,4 +1,4 @@
-"""One session of a training: what happens after each update."""
+"""Logs, saves and stops a training after its updates."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Session(BaseCallback):
             raise Stopped
 
     def _save(self, is_planned: bool) -> None:
-        """Write a checkpoint; an unplanned one must not change what the run does next, which resetting would."""
+        """Write a checkpoint; environments that can't tell their state are reset, so for them only if it is planned."""
         model: Any = self.model
         state = capture(model, self._others)
         if state["environments"] is None:

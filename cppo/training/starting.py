@@ -11,14 +11,19 @@ import torch
 import yaml
 from stable_baselines3 import PPO
 
+from cppo.files import naming
 from cppo.runs.checkpoints import Checkpoint, Checkpoints
 from cppo.runs.folder import Ending, RunFolder, versions
 from cppo.runs.lock import RunLock
+from cppo.settings.limits import flag
 from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
 from cppo.training.environments import make_vec_env
 from cppo.training.logs import RunLogs
 from cppo.training.state import restore
+
+CHANGEABLE = ("total_timesteps", "keep_checkpoints", "restart_workers", "update")
+"""Settings that leave what has been trained so far as it is."""
 
 
 @dataclass
@@ -60,13 +65,14 @@ def prepare(settings: Settings, folder: RunFolder, command: list[str]) -> Traini
     :raises OSError: if the folder can't be used
     """
     folder.check_free()
-    model = build(settings)
-    try:
+    with contextlib.ExitStack() as undo:
+        model = build(settings)
+        undo.callback(model.get_env().close)  # type: ignore[union-attr]
         lock = folder.create(settings, command)
-        return Training(model, settings, folder, lock, RunLogs(folder.path))
-    except BaseException:  # Ctrl-C too: its processes must end
-        model.get_env().close()  # type: ignore[union-attr]
-        raise
+        undo.callback(lock.release)
+        training = Training(model, settings, folder, lock, RunLogs(folder.path))
+        undo.pop_all()
+    return training
 
 
 def resume(settings: Settings, folder: RunFolder, command: list[str]) -> Training:
@@ -79,33 +85,44 @@ def resume(settings: Settings, folder: RunFolder, command: list[str]) -> Trainin
     :raises OSError: if the run is in use, or its folder can't be written
     """
     lock = folder.lock
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(lock.release)
         lock.acquire()
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        raise OSError(f"{folder.path} can't be written: {error.strerror}") from error
-    try:
         model = build(settings)
-    except BaseException:
-        lock.release()
-        raise
-    try:
-        checkpoint = Checkpoints(folder.checkpoints).newest(device=None)
-        steps, table = -1, None
-        if checkpoint is not None:
-            restore(model, checkpoint.state, settings.seed)
-            steps, table = checkpoint.steps, checkpoint.state["session"]["table"]
-        logs = RunLogs(folder.path, steps, table)
-        note_resumption(folder, settings, {"at_step": max(steps, 0), "command": command})
-        folder.write_ending(None)
-        return Training(model, settings, folder, lock, logs, checkpoint)
-    except BaseException as error:
-        model.get_env().close()  # type: ignore[union-attr]
-        lock.release()
-        if isinstance(error, OSError) and error.strerror:
-            raise OSError(f"{folder.path} can't be written: {error.strerror}") from error
-        raise
+        undo.callback(model.get_env().close)  # type: ignore[union-attr]
+        with naming(folder.path):
+            checkpoint = Checkpoints(folder.checkpoints).newest(device=None)
+            steps, table = -1, None
+            if checkpoint is not None:
+                restore(model, checkpoint.state, settings.seed)
+                steps, table = checkpoint.steps, checkpoint.state["session"]["table"]
+            logs = RunLogs(folder.path, steps, table)
+            note_resumption(folder, settings, {"at_step": max(steps, 0), "command": command})
+            folder.write_ending(None)
+        undo.pop_all()
+    return Training(model, settings, folder, lock, logs, checkpoint)
+
+
+def continued(folder: RunFolder, given: Settings) -> Settings:
+    """The settings to resume a run with.
+
+    :param folder: the run
+    :param given: the settings asked for
+    :return: resolved settings
+    :raises FileNotFoundError: if there is no run in the folder
+    :raises ValueError: if they contradict those of the run
+    """
+    own, new = folder.settings().as_dict(), given.as_dict()
+    changed = [name for name in own if own[name] != new[name] and name not in CHANGEABLE]
+    if changed:
+        contradictions = ", ".join(f"{flag(name)} {own[name]}, not {new[name]}" for name in changed)
+        raise ValueError(f"{folder.path} was trained with {contradictions}; a run is resumed with its own settings")
+    if new["total_timesteps"] < own["total_timesteps"]:
+        raise ValueError(
+            f"--total-timesteps {new['total_timesteps']} is less than the {own['total_timesteps']} of {folder.path}; "
+            "it can only be raised"
+        )
+    return Settings.from_dict({name: new[name] for name in own}).resolved()
 
 
 def note_resumption(folder: RunFolder, settings: Settings, resumption: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Everything that the next steps and updates of a training depend on."""
+"""Captures and restores everything that the next steps and updates of a training depend on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.save_util import recursive_getattr
 
-from cppo.training.environment_state import restore_vec_env, vec_env_state
+from cppo.training.environment_state import environment_state, restore_environment
 
 State = dict[str, Any]
 COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
@@ -35,13 +35,13 @@ def capture(model: PPO, callbacks: Sequence[BaseCallback]) -> State:
         "observations": {name: getattr(model, name) for name in OBSERVATIONS},
         "episodes": {name: list(getattr(model, name)) for name in BUFFERS},
         "generators": _generators(model),
-        "environments": vec_env_state(model.env),
+        "environments": environment_state(model.env),
         "callbacks": {type(each).__name__: each.state_dict() for each in callbacks if hasattr(each, "state_dict")},
     }
 
 
 def restore(model: PPO, state: State, seed: int) -> None:
-    """Put a model that was built with the same settings where another one was.
+    """Bring a model that was built with the same settings into a captured state.
 
     :param model: the agent, with environments of its own
     :param state: what ``capture`` took down
@@ -55,7 +55,10 @@ def restore(model: PPO, state: State, seed: int) -> None:
             setattr(model, name, value)
         for name, episodes in state["episodes"].items():
             setattr(model, name, deque(episodes, maxlen=model._stats_window_size))
-        _restore_environments(model, state["environments"], seed)
+        if state["environments"] is None:
+            begin_episodes(model, seed)
+        else:
+            restore_environment(model.env, state["environments"])  # type: ignore[arg-type]
         _restore_generators(model, state["generators"])
     except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
         reason = " ".join(str(error).split())
@@ -88,14 +91,6 @@ def begin_episodes(model: PPO, seed: int) -> None:
 def _networks(model: PPO) -> list[str]:
     """Names of everything with a ``state_dict``: policy, optimizer, continual backpropagation."""
     return model._get_torch_save_params()[0]
-
-
-def _restore_environments(model: PPO, state: State | None, seed: int) -> None:
-    assert model.env is not None
-    if state is None:
-        begin_episodes(model, seed)
-    else:
-        restore_vec_env(model.env, state)
 
 
 def _generators(model: PPO) -> State:

@@ -1,4 +1,4 @@
-"""What TensorBoard shows under "Custom Scalars": the story of a run first, details below."""
+"""Arranges the charts that TensorBoard shows under "Custom Scalars"."""
 
 from __future__ import annotations
 

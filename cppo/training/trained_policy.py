@@ -6,7 +6,6 @@ import json
 import pickle
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,59 +20,34 @@ from cppo.training.agent import new_policy
 NOT_READABLE = (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, EOFError, OSError)
 
 
-@dataclass(frozen=True)
-class TrainedPolicy:
-    """The latest weights of a run.
+def read_policy(folder: RunFolder, env: gym.Env) -> tuple[ActorCriticPolicy, int]:
+    """Read the policy of a run from its newest checkpoint, or from the exported model where no checkpoint is newer.
 
     :param folder: the run
-    :param path: where they were read
-    :param steps: environment steps they were trained for
-    :param tensors: the policy's ``state_dict``
+    :param env: an environment with the spaces the agent was trained in
+    :return: the policy, ready to act, and the environment steps it was trained for, 0 if they aren't known
+    :raises FileNotFoundError: if the run has saved nothing yet
+    :raises ValueError: if what it has saved can't be read, belongs to another environment, or isn't finite
     """
-
-    folder: RunFolder
-    path: Path
-    steps: int
-    tensors: dict[str, Any]
-
-    @classmethod
-    def read(cls, folder: RunFolder) -> TrainedPolicy:
-        """Read the newest checkpoint, or the exported model where there is no newer checkpoint.
-
-        :raises FileNotFoundError: if the run has saved nothing yet
-        :raises ValueError: if what it has saved can't be read
-        """
-        checkpoint = Checkpoints(folder.checkpoints).newest()
-        steps = _steps_exported(folder.model)
-        if checkpoint is not None and checkpoint.steps > steps:
-            tensors = checkpoint.state.get("networks", {}).get("policy")
-            return cls(folder, checkpoint.path, checkpoint.steps, tensors)
-        return cls(folder, folder.model, steps, _read_tensors(folder.model))
-
-    def build(self, env: gym.Env) -> ActorCriticPolicy:
-        """Build the policy, ready to act.
-
-        :param env: an environment with the spaces the agent was trained in
-        :raises ValueError: if the weights belong to another environment or aren't finite
-        """
-        settings = self.folder.settings()
-        policy = new_policy(settings, env.observation_space, env.action_space)
-        try:
-            policy.load_state_dict(self.tensors)
-        except (RuntimeError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{self.path} does not fit {settings.env} and the networks of config.yaml: it is the model of another "
-                f"environment or of other settings"
-            ) from error
-        if not all(torch.isfinite(tensor).all() for tensor in policy.state_dict().values()):
-            raise ValueError(f"{self.path} holds weights that are not finite: the training diverged")
-        policy.set_training_mode(False)
-        return policy
-
-
-def load_policy(folder: RunFolder, env: gym.Env) -> ActorCriticPolicy:
-    """Read the trained policy of a run, see ``TrainedPolicy``."""
-    return TrainedPolicy.read(folder).build(env)
+    path, steps, checkpoint = folder.model, _steps_exported(folder.model), Checkpoints(folder.checkpoints).newest()
+    if checkpoint is not None and checkpoint.steps > steps:
+        path, steps = checkpoint.path, checkpoint.steps
+        tensors = checkpoint.state.get("networks", {}).get("policy")
+    else:
+        tensors = _read_tensors(path)
+    settings = folder.settings()
+    policy = new_policy(settings, env.observation_space, env.action_space)
+    try:
+        policy.load_state_dict(tensors)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} does not fit {settings.env} and the networks of config.yaml: it is the model of another "
+            f"environment or of other settings"
+        ) from error
+    if not all(torch.isfinite(tensor).all() for tensor in policy.state_dict().values()):
+        raise ValueError(f"{path} holds weights that are not finite: the training diverged")
+    policy.set_training_mode(False)
+    return policy, steps
 
 
 def _steps_exported(path: Path) -> int:

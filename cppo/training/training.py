@@ -19,12 +19,10 @@ from cppo.settings.settings import Settings
 from cppo.training.guard import Guard, TrainingFailed, diverging
 from cppo.training.progress import PhaseReturns, Progress
 from cppo.training.session import Session, Stopped
-from cppo.training.starting import Training, prepare, resume
+from cppo.training.starting import Training
 from cppo.training.stopping import Stopper, StopRequest
 from cppo.training.tensorboard_layout import write_layout
 from cppo.training.workers import WorkerDied
-
-__all__ = ["Outcome", "Training", "prepare", "report", "resume", "save", "train"]
 
 
 @dataclass
@@ -41,16 +39,6 @@ class Outcome:
     phases: list[PhaseReturns]
     steps_saved: int | None
     exit_code: int
-
-    @property
-    def steps(self) -> int:
-        """Environment steps done."""
-        return self.ending.steps
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the user stopped it."""
-        return self.ending.state == "stopped"
 
 
 def train(training: Training) -> Outcome:

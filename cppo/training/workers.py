@@ -1,4 +1,4 @@
-"""Environments in processes of their own, and what happens when one of these dies."""
+"""Runs environments in processes of their own, and names or replaces a process that dies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import multiprocessing
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -46,7 +47,7 @@ class Workers(SubprocVecEnv):
         multiprocessing.get_context(START_METHOD).set_forkserver_preload(["cppo.training.environments"])
         super().__init__(list(env_fns), START_METHOD)
         # Workers ignore the SIGTERM with which multiprocessing ends those that are left, and would be waited for.
-        self._at_exit = _closing(weakref.ref(self))
+        self._at_exit = partial(_close, weakref.ref(self))
         atexit.register(self._at_exit)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
@@ -137,7 +138,7 @@ class Workers(SubprocVecEnv):
         atexit.unregister(self._at_exit)
 
     def _replace(self, number: int) -> tuple[Any, ...]:
-        """Start a process in the place of one that died; what it answers to the step."""
+        """Start a process in the place of one that died, and return its answer to the step."""
         how = self._how_it_ended(number)
         if not self._restart:
             raise WorkerDied(how)
@@ -166,7 +167,7 @@ class Workers(SubprocVecEnv):
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
-        """Say of a broken pipe whose it was."""
+        """Name the process whose pipe is broken."""
         try:
             yield
         except BROKEN as error:
@@ -185,9 +186,6 @@ class Workers(SubprocVecEnv):
         )
 
 
-def _closing(workers: weakref.ref[Workers]) -> Callable[[], None]:
-    def close() -> None:
-        if (open_ones := workers()) is not None:
-            open_ones.close()
-
-    return close
+def _close(workers: weakref.ref[Workers]) -> None:
+    if (left := workers()) is not None:
+        left.close()

@@ -1,7 +1,7 @@
 """What each way to save time saves by itself, in turns on one core: the table of ``docs/speed.md``.
 
 ``python -m tests.bench.levers`` prints microseconds per environment step of the environments, of a pass through the
-policy in a rollout, of taking a step down, and of an update at nature settings (160 minibatches of 128 per 2048 steps).
+policy in a rollout, and of an update at nature settings (160 minibatches of 128 per 2048 steps).
 """
 
 from __future__ import annotations
@@ -17,25 +17,21 @@ import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor
 from torch.distributions import Distribution
 
-from cppo.fast import matmul, surrogate
+from cppo.fast import closed_form, matmul
 from cppo.fast.closed_form import ClosedFormUpdate
-from cppo.fast.fused_steps import DirectSteps
-from cppo.fast.lean_buffer import LeanRolloutBuffer
-from cppo.fast.lean_policy import LeanMlpPolicy
-from cppo.fast.plain_networks import PlainNetwork, Room
-from cppo.fast.quick_policy import QuickMlpPolicy
+from cppo.fast.networks import PlainNetwork, Workspace
+from cppo.fast.policy import LeanMlpPolicy, QuickMlpPolicy
 from cppo_envs.vec_env import WalkerVecEnv
 from tests.bench.update import seconds, with_rollout
 
 N_ENVS, STEPS, ROLLOUT = 4, 60, 2048
 TURNS, COMPILER = 9, "inductor"
-ROOM_FOR = PlainNetwork._room_for
+WORKSPACE_FOR = PlainNetwork._workspace_for
 Timed = Callable[[], float]
 
 
@@ -76,25 +72,6 @@ def passing(kind: type[ActorCriticPolicy], between: VecEnv) -> Timed:
                 actions = policy(torch.as_tensor(observations))[0]
             seconds += time.perf_counter() - begin
             observations = between.step(actions.numpy().clip(-1, 1))[0]
-        return 1e6 * seconds / (STEPS * N_ENVS)
-
-    return run
-
-
-def adding(kind: type[RolloutBuffer], between: VecEnv) -> Timed:
-    """Microseconds per environment of taking a step down, a step of the environments before each."""
-    buffer = kind(STEPS, between.observation_space, between.action_space, n_envs=N_ENVS)
-    actions, rewards = np.zeros((N_ENVS, 8), np.float32), np.zeros(N_ENVS, np.float32)
-    dones, values, log_prob = np.zeros(N_ENVS, bool), torch.zeros(N_ENVS, 1), torch.zeros(N_ENVS)
-
-    def run() -> float:
-        observations, seconds = between.reset(), 0.0
-        buffer.reset()
-        for _ in range(STEPS):
-            between.step(actions)
-            begin = time.perf_counter()
-            buffer.add(observations, actions, rewards, dones, values, log_prob)
-            seconds += time.perf_counter() - begin
         return 1e6 * seconds / (STEPS * N_ENVS)
 
     return run
@@ -155,18 +132,23 @@ def one_by_one(model: ClosedFormUpdate) -> Iterable[RolloutBufferSamples]:
     return model.rollout_buffer.get(model.batch_size)
 
 
-def new_room(network: PlainNetwork, batch: torch.Tensor) -> Room:
+def new_workspace(network: PlainNetwork, batch: torch.Tensor) -> Workspace:
     """Take new memory for each minibatch."""
-    network._rooms.clear()
-    return ROOM_FOR(network, batch)
+    network._workspaces.clear()
+    return WORKSPACE_FOR(network, batch)
+
+
+def as_torch_would(optimizer: torch.optim.Optimizer) -> None:
+    """Leave the choice of Adam's implementation to torch."""
+    for group in optimizer.param_groups:
+        group["fused"] = None
 
 
 WITHOUT = {
-    "its loops over a minibatch": partial(mock.patch.object, surrogate, "can_take", lambda _: False),
-    "its memory for products": partial(mock.patch.object, PlainNetwork, "_room_for", new_room),
+    "its memory for products": partial(mock.patch.object, PlainNetwork, "_workspace_for", new_workspace),
     "gathering an epoch's rows at once": partial(mock.patch.object, ClosedFormUpdate, "_minibatches", one_by_one),
     "products by oneDNN (AMD only)": partial(mock.patch.object, matmul, "onednn_is_faster", lambda: False),
-    "steps by the kernel alone": partial(mock.patch.object, DirectSteps, "_look_up", lambda _: False),
+    "torch's fused Adam": partial(mock.patch.object, closed_form, "ask_for_fused_steps", as_torch_would),
 }
 """Levers of the closed form."""
 
@@ -181,8 +163,6 @@ def levers() -> dict[str, Timed]:
         "inference: MlpPolicy": passing(ActorCriticPolicy, ants),
         "inference: LeanMlpPolicy": passing(LeanMlpPolicy, ants),
         "inference: QuickMlpPolicy": passing(QuickMlpPolicy, ants),
-        "taking down: RolloutBuffer": adding(RolloutBuffer, ants),
-        "taking down: LeanRolloutBuffer": adding(LeanRolloutBuffer, ants),
         "update: stable-baselines3's": updating(),
         "update: no validation of distributions": updating(without_validation),
         "update: no clipping of gradients": updating(without_clipping),

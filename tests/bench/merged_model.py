@@ -17,7 +17,7 @@ from scipy import stats
 from stable_baselines3.common.vec_env import VecMonitor
 
 from cppo.runs.folder import RunFolder
-from cppo.training.trained_policy import load_policy
+from cppo.training.trained_policy import read_policy
 from cppo_envs.vec_env import WalkerVecEnv
 
 AT_ONCE = 20
@@ -27,7 +27,7 @@ MODELS = ("original", "merged")
 def returns(run: Path, model: str, episodes: int, first_seed: int) -> np.ndarray:
     """Returns of deterministic episodes, each from a start of its own."""
     env = VecMonitor(WalkerVecEnv([partial(gym.make, "FastAnt-v0", model=model)] * AT_ONCE))
-    policy = load_policy(RunFolder(run), env)
+    policy = read_policy(RunFolder(run), env)[0]
     found: list[float] = []
     for seed in range(first_seed, first_seed + episodes, AT_ONCE):
         env.seed(seed)

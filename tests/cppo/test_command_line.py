@@ -6,7 +6,7 @@ from typing import Literal
 import gymnasium as gym
 import pytest
 
-from cppo.command_line import or_fail, parse
+from cppo.command_line import aligned, or_fail, parse
 
 
 @dataclass(frozen=True)
@@ -96,3 +96,7 @@ def test_ctrl_c_while_building_ends_with_its_exit_code(capsys):
 def test_a_defect_of_the_program_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         or_fail("prog", divmod, 1, 0)
+
+
+def test_columns_are_aligned():
+    assert aligned([("run", "state", "steps"), ("a", "b", "10")]) == "run  state  steps\na    b         10"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cppo.files import is_partial, replacing
+from cppo.files import check_writable, is_partial, replacing
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -32,3 +32,17 @@ def test_a_link_keeps_pointing_to_what_is_replaced(tmp_path):
     with replacing(link) as partial:
         partial.write_text("new")
     assert link.is_symlink() and (tmp_path / "real").read_text() == "new"
+
+
+def test_checking_makes_the_folder_and_nothing_else(tmp_path):
+    path = tmp_path / "made" / "too" / "figures.json"
+    check_writable(path)
+    assert path.parent.is_dir() and not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("path", ["file/x.json", ".", "/dev/null", "/proc/nowhere/x.json"])
+def test_a_place_that_can_not_be_written_is_refused_by_name(tmp_path, path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="can't be written: ") as error:
+        check_writable(tmp_path / path)
+    assert str(tmp_path / path) in str(error.value)

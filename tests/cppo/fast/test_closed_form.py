@@ -7,6 +7,8 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
 from cppo import CPPO
@@ -45,6 +47,26 @@ def update(model: PPO) -> dict[str, Any]:
     torch.manual_seed(0)
     model.train()
     return dict(model.logger.name_to_value)
+
+
+class TwoActivations(ActorCriticPolicy):
+    """A policy with two activations in its critic."""
+
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+        self.mlp_extractor.value_net[1] = nn.ReLU()
+
+
+class Dropping(ActorCriticPolicy):
+    """A policy with a dropout in its critic."""
+
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+        self.mlp_extractor.value_net[1] = nn.Sequential(nn.Tanh(), nn.Dropout())
+
+
+class OwnExtractor(FlattenExtractor):
+    """A features extractor that may do anything."""
 
 
 SETTINGS = {
@@ -90,22 +112,77 @@ def test_continual_backpropagation_sees_and_replaces_the_same(utility: str) -> N
         torch.testing.assert_close(layer.mean_activation, other.mean_activation, rtol=1e-3, atol=1e-6)
 
 
-def frozen(model: PPO) -> None:
-    model.policy.log_std.requires_grad_(False)
+REFUSED = {
+    "gSDE": ({"use_sde": True}, "actions are drawn with gSDE"),
+    "discrete actions": ({"env": "CartPole-v1"}, "drawn from a CategoricalDistribution, not from a Gaussian"),
+    "observations that are numbers": ({"env": "FrozenLake-v1"}, r"observations are no vectors, but Discrete\(16\)"),
+    "another activation": ({"policy_kwargs": {"activation_fn": nn.ELU}}, "the actor has a ELU"),
+    "another layer": ({"policy": Dropping}, "the critic has a Dropout"),
+    "no hidden layers": ({"policy_kwargs": {"net_arch": []}}, "the actor is no chain of hidden layers"),
+    "two activations": ({"policy": TwoActivations}, "the critic is no chain of hidden layers with one activation"),
+    "a features extractor": (
+        {"policy_kwargs": {"features_extractor_class": OwnExtractor}},
+        "the policy has a features extractor, OwnExtractor",
+    ),
+}
 
 
-def hooked(model: PPO) -> None:
-    model.policy.value_net.register_forward_hook(lambda *_: None)
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_it_does_not_cover_is_refused_at_setup(name: str) -> None:
+    arguments, reason = REFUSED[name]
+    arguments = {"policy": "MlpPolicy", "env": "Pendulum-v1"} | arguments
+    with pytest.raises(ValueError, match=f"the closed-form update can't run: .*{reason}.*; use --update autograd"):
+        with_closed_form(PPO)(**arguments)
 
 
-@pytest.mark.parametrize("change", [frozen, hooked])
-def test_what_it_does_not_cover_is_left_to_stable_baselines3(change) -> None:
-    theirs, ours = with_rollout(PPO), with_rollout(with_closed_form(PPO))
-    for model in (theirs, ours):
-        change(model)
+def test_without_numba_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cppo.compiled.numba", None)
+    with pytest.raises(ValueError, match=r"can't run: numba is missing \(pip install 'cppo\[fast\]'\)"):
+        with_closed_form(PPO)("MlpPolicy", "Pendulum-v1")
+
+
+CHANGES = {
+    "frozen": (lambda policy: policy.log_std.requires_grad_(False), "parameters are frozen"),
+    "hooked": (lambda policy: policy.value_net.register_forward_hook(print), "somebody's hook listens to the critic"),
+    "moved": (lambda policy: policy.to("meta"), "the policy is on meta, not on the cpu"),
+    "widened": (lambda policy: policy.register_parameter("own", nn.Parameter(torch.zeros(1))), "parameters besides"),
+    "shortened": (lambda policy: policy.half(), "no plain tensors of single or double precision"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_policy_that_was_changed_since_is_refused_before_it_is_updated(name: str) -> None:
+    change, reason = CHANGES[name]
+    model = with_rollout(with_closed_form(PPO))
+    change(model.policy)
+    with pytest.raises(ValueError, match=reason):
+        model.train()
+    assert not model.policy.optimizer.state
+
+
+def kernels_of(model: PPO, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often an update of three minibatches calls torch's fused kernel."""
+    calls, kernel = [], torch._fused_adam_
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "_fused_adam_", lambda *args, **kwargs: calls.append(kernel(*args, **kwargs)))
         update(model)
-    for one, other in zip(ours.policy.parameters(), theirs.policy.parameters(), strict=True):
-        assert torch.equal(one, other)
+    return len(calls)
+
+
+def test_steps_are_fused_also_after_loading_a_state_that_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels_of(with_rollout(PPO), monkeypatch) == 0
+    model = with_rollout(with_closed_form(PPO))
+    assert kernels_of(model, monkeypatch) == 3
+    for saved in (None, False):
+        state = model.policy.optimizer.state_dict()
+        state["param_groups"][0]["fused"] = saved
+        model.policy.optimizer.load_state_dict(state)
+        assert kernels_of(model, monkeypatch) == 3
+
+
+def test_an_implementation_that_the_user_chose_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy_kwargs = {"optimizer_kwargs": {"foreach": True}}
+    assert kernels_of(with_rollout(with_closed_form(PPO), policy_kwargs=policy_kwargs), monkeypatch) == 0
 
 
 def test_remedies_that_act_at_steps_go_with_it() -> None:
@@ -122,22 +199,6 @@ def test_a_gradient_that_is_not_a_number_is_not_hidden() -> None:
     model.rollout_buffer.advantages[7] = np.nan
     update(model)
     assert model.policy.action_net.weight.isnan().any()
-
-
-def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cppo.compiled.numba", None)
-
-
-@pytest.mark.parametrize("name", ["as it comes", "all terms", "a last minibatch of one"])
-def test_without_numba_torch_finds_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    loops, calls = (with_rollout(with_closed_form(PPO), **SETTINGS[name]) for _ in range(2))
-    expected = update(loops)
-    without_numba(monkeypatch)
-    got = update(calls)
-    for one, other in zip(calls.policy.parameters(), loops.policy.parameters(), strict=True):
-        assert (one - other).abs().max() < 3e-6
-    for key, value in expected.items():
-        assert got[key] == pytest.approx(value, rel=1e-3, abs=1e-6), key
 
 
 class OwnBuffer(RolloutBuffer):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from cppo.fast import matmul as products
-from cppo.fast.matmul import OneDNN, Torch, products_for
+from cppo.fast import matmul
+from cppo.fast.matmul import OneDNN, Torch, matmul_for
 
 needs_onednn = pytest.mark.skipif(
     not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")),
@@ -30,8 +30,8 @@ def test_onednn_takes_the_products_of_torch(samples, inputs, outputs):
 def test_onednn_is_for_wide_layers_in_single_precision_on_amd_processors_with_avx512(monkeypatch):
     def choice(weight, **processor):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
-        products.onednn_is_faster.cache_clear()
-        return type(products_for(weight))
+        matmul.onednn_is_faster.cache_clear()
+        return type(matmul_for(weight))
 
     wide = torch.zeros(256, 64)
     assert choice(wide, cpu_name="AMD EPYC", avx512_f=True) is OneDNN
@@ -40,4 +40,4 @@ def test_onednn_is_for_wide_layers_in_single_precision_on_amd_processors_with_av
     assert choice(wide, cpu_name="AMD EPYC", avx512_f=False) is Torch
     assert choice(wide, cpu_name="Intel(R) Xeon(R)", avx512_f=True) is Torch
     assert choice(wide) is Torch
-    products.onednn_is_faster.cache_clear()
+    matmul.onednn_is_faster.cache_clear()

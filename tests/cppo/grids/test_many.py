@@ -9,9 +9,8 @@ import gymnasium as gym
 import pytest
 
 from cppo.grids import many
-from cppo.grids.executors import Events
 from cppo.grids.grid import expand
-from cppo.grids.jobs import Job
+from cppo.grids.jobs import Events, Job
 from cppo.grids.many import GridTraining, plan, report_grid, summary
 from cppo.runs.folder import Ending, RunFolder
 from cppo.settings.settings import Settings

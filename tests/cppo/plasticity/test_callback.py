@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from cppo import CPPO, ContinualSAC, PlasticityCallback
 from cppo.plasticity.measures import distance
-from cppo.remedies.mixin import RemediedPPO
+from cppo.remedies.sb3_mixin import RemediedPPO
 
 POLICY = {"net_arch": [8, 6], "activation_fn": torch.nn.ReLU}
 MEASURES = {"dead_share", "dormant_share", "tau_dormant_share", "effective_rank", "stable_rank"}

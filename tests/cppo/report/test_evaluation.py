@@ -26,7 +26,7 @@ def result(*returns: float, friction: float | None = 0.5, distance: float | None
 
 
 def test_a_single_episode_has_neither_spread_nor_interval():
-    assert result(3.0).standard_deviation is None
+    assert result(3.0).as_dict()["std_return"] is None
     cells = table([result(3.0)]).splitlines()[1].split()
     assert cells == ["0.5", "1", "3.0", "-", "3.0", "-", "10.0", "1.0", "m"]
 
@@ -41,8 +41,8 @@ def test_evaluation_plays_whole_episodes_with_the_seeds_asked_for(corridor, caps
     )
     assert found.friction is None
     # deviations from the mean 6: 0, 2, -2; (0 + 4 + 4) / (3 - 1) = 4
-    assert found.standard_deviation == 2.0
-    assert (found.mean_length, found.mean_distance) == (3.0, 1.5)
+    assert found.as_dict()["std_return"] == 2.0
+    assert (found.as_dict()["mean_length"], found.as_dict()["mean_distance"]) == (3.0, 1.5)
     assert capsys.readouterr().err == "TestCorridor-v0: mean return 6.0 over 3 episodes\n"
 
 

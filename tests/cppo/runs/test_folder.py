@@ -143,10 +143,3 @@ def test_how_a_run_ended_is_kept_until_it_continues(run, state):
 def test_an_ending_that_cannot_be_read_counts_as_a_kill(run, content):
     (run.path / "ending.yaml").write_bytes(content)
     assert (run.state(), run.ending()) == ("stopped", None)
-
-
-def test_a_run_of_release_0_1_is_read(run):
-    record = yaml.safe_load(run.config.read_text())
-    del record["settings"]["checkpoint_every"], record["settings"]["keep_checkpoints"]
-    run.config.write_text(yaml.safe_dump(record))
-    assert run.settings() == SETTINGS

@@ -4,7 +4,7 @@ import pytest
 
 from cppo.runs.__main__ import main
 from cppo.runs.folder import Ending, RunFolder
-from cppo.runs.overview import Overview, age, aligned, duration, last_row, listing
+from cppo.runs.overview import Overview, age, duration, last_row, listing
 from cppo.settings.settings import Settings
 
 HEADER = "rollout/ep_rew_mean,time/total_timesteps,environment/friction\n"
@@ -117,10 +117,6 @@ def test_bad_input_is_one_line(args, words, capsys):
     out, err = capsys.readouterr()
     assert end.value.code == 2 and out == "" and err.count("\n") == 1
     assert err.startswith("python -m cppo.runs: error: ") and words in err
-
-
-def test_columns_are_aligned():
-    assert aligned([("run", "state", "steps"), ("a", "b", "10")]) == "run  state  steps\na    b         10"
 
 
 @pytest.mark.parametrize(

@@ -158,8 +158,9 @@ def test_every_layer_of_a_policy_is_found_or_left_out_with_a_reason():
     policy = SAC("MlpPolicy", Target(), policy_kwargs=SMALL.copy()).policy
     policy.actor.unused = nn.Linear(3, 3)
     assert find_policy_layers(policy).left_out == {
-        "actor.mu": "output of the network",
-        "actor.log_std": "output of the network",
+        "actor.mu": "output of the network, as far as it can be followed (read by broadcast_tensors)",
+        "actor.log_std": "output of the network, as far as it can be followed "
+        "(its features are multiplied by something else)",
         "critic.qf0.4": "output of the network",
         "critic.qf1.4": "output of the network",
         "actor.unused": "it did not run by itself when the network was traced",

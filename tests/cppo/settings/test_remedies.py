@@ -7,13 +7,14 @@ import torch
 from cppo.remedies import OnlineNorm, RemediedCPPO, RemediedPPO
 from cppo.remedies.registry import REMEDIES
 from cppo.runs.folder import RunFolder
-from cppo.settings.choices import REMEDY_FIELDS
+from cppo.settings.limits import REMEDY_FIELDS
 from cppo.settings.presets import METHODS, preset
 from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
 from cppo.training.environments import make_vec_env
-from cppo.training.trained_policy import load_policy
-from cppo.training.training import prepare, train
+from cppo.training.starting import prepare
+from cppo.training.trained_policy import read_policy
+from cppo.training.training import train
 
 SMALL = {"env": "Pendulum-v1", "net_arch": (8, 6), "n_envs": 1, "n_steps": 32, "batch_size": 16, "n_epochs": 1}
 WITH_REMEDIES = [algo for algo in METHODS["nature"] if preset("nature", algo)["remedies"]]
@@ -60,7 +61,7 @@ def test_a_trained_agent_is_read_back_and_its_model_too(tmp_path, algo):
     train(training)
     model = training.model
     with gym.make("Pendulum-v1") as env:
-        policy = load_policy(RunFolder(tmp_path), env)
+        policy = read_policy(RunFolder(tmp_path), env)[0]
     own = model.policy.state_dict()
     assert all(torch.equal(own[name], value) for name, value in policy.state_dict().items())
     kind = RemediedCPPO if algo.startswith("cppo") else RemediedPPO
@@ -103,13 +104,6 @@ def test_a_run_is_named_by_the_remedies_that_its_algorithm_does_not_bring():
     name = Settings(algo="cppo-l2", remedies=("layer-norm", "dropout")).resolved().default_name
     assert name == "nature-SlipperyAnt-v0-cppo-l2+layer-norm+dropout-seed0"
     assert Settings(algo="ppo-redo").resolved().default_name == "nature-SlipperyAnt-v0-ppo-redo-seed0"
-
-
-def test_a_run_of_before_there_were_remedies_can_be_read():
-    values = Settings(algo="ppo").resolved().as_dict()
-    for key in ("remedies", *PLACES):
-        del values[key]
-    assert Settings.from_dict(values).remedies == ()
 
 
 @pytest.mark.parametrize(

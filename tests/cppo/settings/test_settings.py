@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cppo.settings.choices import REMEDY_FIELDS
+from cppo.settings.limits import REMEDY_FIELDS
 from cppo.settings.presets import METHODS, preset
 from cppo.settings.settings import Settings
 

@@ -7,6 +7,8 @@ import math
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import gymnasium as gym
@@ -14,16 +16,17 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
 from torch import nn
 
 from cppo import CPPO
 from cppo.fast.closed_form import ClosedFormUpdate
 from cppo.runs.folder import RunFolder
-from cppo.settings.choices import REMEDY_FIELDS
+from cppo.settings.limits import REMEDY_FIELDS
 from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
 from cppo.training.environments import make_vec_env
-from cppo.training.trained_policy import load_policy
+from cppo.training.trained_policy import read_policy
 
 SMALL = {"env": "Pendulum-v1", "net_arch": (8, 6), "n_envs": 1, "n_steps": 32, "batch_size": 16, "n_epochs": 1}
 
@@ -173,12 +176,54 @@ def env():
 
 
 def test_a_loaded_policy_acts_as_the_saved_model(run, env):
-    saved, loaded = CPPO.load(run.model, device="cpu"), load_policy(run, env)
+    saved, loaded = CPPO.load(run.model, device="cpu"), read_policy(run, env)[0]
     env.observation_space.seed(0)
     for _ in range(20):
         observation = env.observation_space.sample()
         expected = saved.predict(observation, deterministic=True)[0]
         assert np.array_equal(loaded.predict(observation, deterministic=True)[0], expected)
+
+
+@pytest.mark.parametrize("update", ["autograd", "closed-form"])
+def test_an_exported_ppo_is_read_by_stable_baselines3_alone(update, tmp_path):
+    model = build(algo="ppo", update=update).learn(32)
+    model.save(tmp_path / "model.zip")
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        data = json.loads(archive.read("data"))
+        members = [archive.read(name) for name in archive.namelist()]
+    pickles = [base64.b64decode(value[":serialized:"]) for value in data.values() if ":serialized:" in str(value)]
+    assert not [content for content in (*members, *pickles) if b"cppo." in content]
+    observation = [0.1, 0.2, 0.3]
+    code = f"""
+import sys, warnings
+sys.modules["cppo"] = None  # to import it is an error
+warnings.simplefilter("error")
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+model = PPO.load({str(tmp_path / "model.zip")!r}, device="cpu")
+assert type(model.policy) is ActorCriticPolicy
+print(model.predict({observation}, deterministic=True)[0][0])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert float(found) == pytest.approx(model.predict(observation, deterministic=True)[0][0], rel=1e-6)
+
+
+def test_an_agent_exported_under_the_earlier_names_is_read(copied):
+    """Runs of before named three modules that have moved, in pickles like these."""
+    with zipfile.ZipFile(copied.model) as archive:
+        data = json.loads(archive.read("data"))
+    expected = CPPO.load(copied.model, device="cpu").policy.state_dict()
+    names = {"rollout_buffer_class": "lean_buffer\nLeanRolloutBuffer", "policy_class": "quick_policy\nQuickMlpPolicy"}
+    for name in (names, names | {"policy_class": "lean_policy\nLeanMlpPolicy"}):
+        for key, place in name.items():
+            pickled = base64.b64encode(f"ccppo.{place}\n.".encode()).decode()
+            data[key] = {":type:": "<class 'abc.ABCMeta'>", ":serialized:": pickled}
+        rewrite(copied, "data", json.dumps(data).encode())
+        loaded = CPPO.load(copied.model, device="cpu")
+        assert type(loaded.policy).__name__ == name["policy_class"].split("\n")[1]
+        assert type(loaded.rollout_buffer) is RolloutBuffer
+        for key, tensor in loaded.policy.state_dict().items():
+            assert torch.equal(tensor, expected[key])
 
 
 class Trap:
@@ -205,7 +250,7 @@ def test_loading_runs_no_code_from_the_models_data(copied, env, tmp_path):
     trap = base64.b64encode(pickle.dumps(Trap(tmp_path / "sprung"))).decode()
     data["policy_class"] = {":type:": "trap", ":serialized:": trap}
     rewrite(copied, "data", json.dumps(data).encode())
-    load_policy(copied, env)
+    read_policy(copied, env)
     assert not (tmp_path / "sprung").exists()
     # The trap is a good one: stable-baselines3 walks into it.
     with pytest.raises(Exception):  # noqa: B017  whatever comes of a policy class that is None
@@ -217,14 +262,14 @@ def test_loading_runs_no_code_from_the_models_tensors(copied, env, tmp_path):
     torch.save({"log_std": Trap(tmp_path / "sprung")}, tmp_path / "policy.pth")
     rewrite(copied, "policy.pth", (tmp_path / "policy.pth").read_bytes())
     with pytest.raises(ValueError, match=r"not a readable model: its policy\.pth holds something else than tensors"):
-        load_policy(copied, env)
+        read_policy(copied, env)
     assert not (tmp_path / "sprung").exists()
 
 
 def test_a_missing_model_is_named(copied, env):
     copied.model.unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.zip is missing: the run has not saved a model"):
-        load_policy(copied, env)
+        read_policy(copied, env)
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 0.5, 0.99])
@@ -233,7 +278,7 @@ def test_a_truncated_model_is_refused(copied, env, length):
     keep = int(length * len(content)) if isinstance(length, float) else length
     copied.model.write_bytes(content[:keep])
     with pytest.raises(ValueError, match=r"model\.zip is not a readable model: ."):
-        load_policy(copied, env)
+        read_policy(copied, env)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -241,14 +286,14 @@ def test_random_bytes_are_refused(copied, env, seed):
     noise = np.random.default_rng(seed).bytes(2000)
     copied.model.write_bytes(noise)
     with pytest.raises(ValueError, match="not a readable model"):
-        load_policy(copied, env)
+        read_policy(copied, env)
 
 
 def test_random_bytes_in_the_place_of_the_tensors_are_refused(copied, env):
     for content in (b"", np.random.default_rng(0).bytes(500), b"plain words", pickle.dumps([1, 2])):
         rewrite(copied, "policy.pth", content)
         with pytest.raises(ValueError, match="not a readable model") as error:
-            load_policy(copied, env)
+            read_policy(copied, env)
         assert "\n" not in str(error.value)
 
 
@@ -257,16 +302,16 @@ def test_tensors_of_something_else_are_refused(copied, env, tensors, tmp_path):
     torch.save(tensors, tmp_path / "policy.pth")
     rewrite(copied, "policy.pth", (tmp_path / "policy.pth").read_bytes())
     with pytest.raises(ValueError, match=r"does not fit Pendulum-v1 and the networks of config\.yaml"):
-        load_policy(copied, env)
+        read_policy(copied, env)
 
 
 def test_a_zip_that_is_no_model_is_refused(copied, env):
     with zipfile.ZipFile(copied.model, "w") as archive:
         archive.writestr("letter.txt", "dear agent")
     with pytest.raises(ValueError, match=r"not a readable model: .*policy\.pth"):
-        load_policy(copied, env)
+        read_policy(copied, env)
 
 
 def test_the_model_of_another_environment_is_refused(run):
     with gym.make("CartPole-v1") as env, pytest.raises(ValueError, match="the model of another environment"):
-        load_policy(run, env)
+        read_policy(run, env)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper, VecMonitor, VecNormalize
 
-from cppo.runs.plain import pack, unpack
-from cppo.training.environment_state import environment_state, restore_vec_env, vec_env_state
+from cppo.runs.checkpoints import pack, unpack
+from cppo.training.environment_state import environment_state, restore_environment
 
 
 class Counting(gym.Env):
@@ -65,7 +65,7 @@ def test_environments_and_wrappers_continue(normalize):
     steps(env, 3)
     other.reset()
     steps(other, 6)
-    restore_vec_env(other, unpack(pack(vec_env_state(env))))
+    restore_environment(other, unpack(pack(environment_state(env))))
     expected = steps(env, 12)
     assert steps(other, 12) == expected
     assert expected[1][2] == [True, False] and expected[3][2] == [False, True]
@@ -75,7 +75,7 @@ def test_environments_and_wrappers_continue(normalize):
 
 def test_an_environment_that_says_nothing_has_no_state():
     assert environment_state(Forgetful()) is None
-    assert vec_env_state(DummyVecEnv([Counting, Forgetful])) is None
+    assert environment_state(DummyVecEnv([Counting, Forgetful])) is None
 
 
 def test_an_unknown_wrapper_may_have_a_memory():
@@ -89,7 +89,7 @@ def test_an_unknown_wrapper_may_have_a_memory():
         def step_wait(self):
             return self.venv.step_wait()
 
-    assert vec_env_state(Unknown(DummyVecEnv([Counting]))) is None
+    assert environment_state(Unknown(DummyVecEnv([Counting]))) is None
 
 
 def test_a_whole_vec_env_may_tell_its_own_state():
@@ -101,6 +101,6 @@ def test_a_whole_vec_env_may_tell_its_own_state():
             self.world = state["world"]
 
     env = VecMonitor(Merged([Forgetful]))
-    state = vec_env_state(env)
-    restore_vec_env(env, state)
+    state = environment_state(env)
+    restore_environment(env, state)
     assert env.venv.world.tolist() == [0, 1, 2]

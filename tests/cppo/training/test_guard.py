@@ -8,7 +8,8 @@ import torch
 from cppo.runs.checkpoints import Checkpoints
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
-from cppo.training.training import prepare, report, train
+from cppo.training.starting import prepare
+from cppo.training.training import report, train
 
 SMALL = {
     "net_arch": (8, 8),

@@ -7,7 +7,8 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
-from cppo.training.training import prepare, train
+from cppo.training.starting import prepare
+from cppo.training.training import train
 
 SMALL = {"net_arch": (8, 8), "n_envs": 1, "n_steps": 32, "batch_size": 16, "n_epochs": 1, "total_timesteps": 96}
 SMALL |= {"plasticity_every": 1, "activation": "tanh"}  # ReLU has no saturated units

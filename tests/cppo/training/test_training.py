@@ -10,7 +10,8 @@ from cppo import CPPO
 from cppo.runs.folder import Ending, RunFolder
 from cppo.settings.presets import METHODS, preset
 from cppo.settings.settings import Settings
-from cppo.training.training import prepare, report, save, train
+from cppo.training.starting import prepare
+from cppo.training.training import report, save, train
 
 SMALL = {"net_arch": (8, 8), "n_envs": 1, "n_steps": 32, "batch_size": 16, "n_epochs": 1, "total_timesteps": 64}
 CELLS = [
@@ -39,7 +40,7 @@ def test_every_method_of_every_protocol_trains_on_slippery_ant(tmp_path, protoco
     model = training.model
     before = parameters(model).clone()
     outcome = train(training)
-    assert (outcome.steps, outcome.interrupted) == (64, False)
+    assert (outcome.ending.steps, outcome.ending.state) == (64, "finished")
     assert parameters(model).isfinite().all() and not torch.equal(parameters(model), before)
     assert isinstance(model, CPPO) == algo.startswith("cppo")
     assert RunFolder(tmp_path).model.is_file() and RunFolder(tmp_path).settings() == settings
@@ -126,7 +127,7 @@ def test_ctrl_c_stops_after_the_update_and_saves(tmp_path, scripted, capsys):
     """Pressed in step 40 of 96, in the second rollout of 32."""
     handler = signal.getsignal(signal.SIGINT)
     model, outcome = run(tmp_path, env=scripted(ctrl_c_at=(40,)), algo="ppo", total_timesteps=96)
-    assert (outcome.steps, outcome.interrupted, outcome.exit_code) == (64, True, 130)
+    assert (outcome.ending.steps, outcome.ending.state, outcome.exit_code) == (64, "stopped", 130)
     assert signal.getsignal(signal.SIGINT) is handler
     assert "stopping after this rollout and its update; once more stops at once" in capsys.readouterr().err
     loaded = type(model).load(RunFolder(tmp_path).model, device="cpu")
@@ -136,7 +137,7 @@ def test_ctrl_c_stops_after_the_update_and_saves(tmp_path, scripted, capsys):
 
 def test_ctrl_c_in_the_last_rollout_lets_it_finish(tmp_path, scripted):
     _, outcome = run(tmp_path, env=scripted(ctrl_c_at=(40,)), algo="ppo", total_timesteps=64)
-    assert (outcome.steps, outcome.interrupted, outcome.exit_code) == (64, False, 0)
+    assert (outcome.ending.steps, outcome.ending.state, outcome.exit_code) == (64, "finished", 0)
     assert RunFolder(tmp_path).state() == "finished"
 
 
@@ -154,7 +155,7 @@ def test_a_second_ctrl_c_during_an_update_stops_at_once(tmp_path, scripted, monk
     handler = signal.getsignal(signal.SIGINT)
     _, outcome = run(tmp_path, env=scripted(), algo="ppo")
     assert reached == ["after the first"]
-    assert outcome.interrupted and outcome.steps == 32 and outcome.exit_code == 130
+    assert (outcome.ending.steps, outcome.ending.state, outcome.exit_code) == (32, "stopped", 130)
     assert not RunFolder(tmp_path).model.exists()
     assert signal.getsignal(signal.SIGINT) is handler
 

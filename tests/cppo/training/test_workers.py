@@ -11,8 +11,9 @@ import pytest
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.environment_state import Restorable
-from cppo.training.environments import make_environment, make_restorable
-from cppo.training.training import prepare, resume, train
+from cppo.training.environments import make_environment
+from cppo.training.starting import prepare, resume
+from cppo.training.training import train
 from cppo.training.workers import WorkerDied, Workers
 
 SLIPPERY = partial(make_environment, "SlipperyAnt-v0", {"change_every": 20, "frictions": [0.5, 1.5], "n_envs": 2})
@@ -37,7 +38,7 @@ RUN = {
 def workers(request):
     """Two environments after 12 steps."""
     pytest.importorskip("pybullet")
-    env = Workers([partial(make_restorable, SLIPPERY)] * 2, restart=request.param)
+    env = Workers([(lambda: Restorable(SLIPPERY()))] * 2, restart=request.param)
     env.seed(0)
     env.reset()
     for _ in range(12):

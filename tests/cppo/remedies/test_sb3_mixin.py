@@ -12,7 +12,7 @@ from torch import nn
 
 from cppo import ContinualBackpropMixin
 from cppo.remedies import OnlineNorm, RemediedCPPO, RemediedPPO, RemediesMixin
-from cppo.remedies.registry import INTERVENTIONS, REMEDIES
+from cppo.remedies.registry import REMEDIES, STEP_REMEDIES
 
 
 class RemediedSAC(RemediesMixin, SAC):
@@ -84,7 +84,7 @@ def test_every_remedy_trains_ppo_and_a_loaded_model_goes_on_exactly(name, tmp_pa
     assert torch.equal(weights(model.policy), weights(loaded.policy))
 
 
-@pytest.mark.parametrize("name", [name for name in INTERVENTIONS if name != "l2"])
+@pytest.mark.parametrize("name", [name for name in STEP_REMEDIES if name != "l2"])
 def test_a_loaded_model_needs_the_remedys_state(name, tmp_path):
     model = ppo({name: SOON[name]}).learn(64)
     state = model.get_parameters()
@@ -126,7 +126,7 @@ def test_continual_backpropagation_works_with_remedies(remedies, tmp_path):
 @pytest.mark.parametrize("name", REMEDIES)
 def test_every_remedy_trains_sac_in_actor_and_critic(name):
     model = RemediedSAC("MlpPolicy", "Pendulum-v1", remedies={name: SOON[name]}, **copy.deepcopy(OFF_POLICY)).learn(40)
-    if name in INTERVENTIONS:
+    if name in STEP_REMEDIES:
         assert {network: each.n_steps for network, each in model.interventions[name].items()} == {
             "actor": 8,
             "critic": 8,

@@ -1,4 +1,4 @@
-"""Actor and critic of an MlpPolicy as matrices, for those who pass through them without torch's modules and autograd.
+"""Actor and critic of an MlpPolicy as chains of matrices, computed without torch's modules and autograd.
 
 Between two steps of a physics engine, or in minibatches of a hundred samples, modules, hooks and the graph cost more
 time than the matrix products.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cppo.cbp.features import FeatureHook
-from cppo.fast.matmul import products_for
+from cppo.fast.matmul import matmul_for
 
 Activate = Callable[[Tensor], Tensor]
 Slope = Callable[[Tensor, Tensor], Tensor]
@@ -39,7 +39,11 @@ ACTIVATIONS: dict[type[nn.Module], tuple[Activate, Activate, Slope]] = {
 """Activations, the same in place, and how an error passes back through them in place, given their output."""
 
 
-class Room(NamedTuple):
+class NotPlainError(ValueError):
+    """A policy computes with more than two chains of linear layers and a Gaussian; the message says what."""
+
+
+class Workspace(NamedTuple):
     """Memory for what a network computes in a minibatch.
 
     :param outputs: of each linear layer
@@ -63,53 +67,53 @@ class PlainNetwork:
         # Looking them up in the modules takes a microsecond each.
         self._parameters = [(linear.weight, linear.bias) for linear in linears]
         self._hooks: list[dict[int, Any]] = [linear._forward_pre_hooks for linear in linears]
-        self._products = [products_for(linear.weight) for linear in linears]
+        self._matmuls = [matmul_for(linear.weight) for linear in linears]
         self._activate, self._activate_in_place, self._slope = ACTIVATIONS[activation]
         self._given: list[Tensor] = []
-        self._rooms: dict[int, Room] = {}
+        self._workspaces: dict[int, Workspace] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The output, bit for bit as the modules'."""
+        """Compute the output as the modules do, bit for bit."""
         *hidden, last = self.linears
         for linear in hidden:
             x = self._activate(functional.linear(x, linear.weight, linear.bias))
         return functional.linear(x, last.weight, last.bias)
 
     def learn_from(self, x: Tensor) -> Tensor:
-        """The same to rounding, remembering what ``backward`` needs and showing continual backpropagation the features.
+        """Compute the output to rounding, keep what ``backward`` needs, and show the features to CBP's hooks.
 
-        The output and the features stay as they are until the next time.
+        The output and the features are overwritten by the next call.
         """
         self._given = []
-        outputs = self._room_for(x).outputs
+        outputs = self._workspace_for(x).outputs
         for number, (weight, bias) in enumerate(self._parameters):
             x = self._activate_in_place(x) if number else x
             self._given.append(x)
             for hook in self._hooks[number].values():
                 hook.see(x)
-            x = self._products[number].output(x, weight, bias, outputs[number])
+            x = self._matmuls[number].output(x, weight, bias, outputs[number])
         return x
 
     def backward(self, error: Tensor) -> None:
         """Write the gradients of all weights, given that of the output of the last ``learn_from``."""
-        errors = self._room_for(error).errors
+        errors = self._workspace_for(error).errors
         for number in range(len(self.linears) - 1, -1, -1):
-            (weight, bias), given, products = self._parameters[number], self._given[number], self._products[number]
+            (weight, bias), given, matmul = self._parameters[number], self._given[number], self._matmuls[number]
             assert weight.grad is not None
-            products.weight_gradient(error, given, weight.grad)
+            matmul.weight_gradient(error, given, weight.grad)
             torch.sum(error, 0, out=bias.grad)
             if number:
-                error = self._slope(products.input_gradient(error, weight, errors[number]), given)
+                error = self._slope(matmul.input_gradient(error, weight, errors[number]), given)
 
-    def _room_for(self, batch: Tensor) -> Room:
+    def _workspace_for(self, batch: Tensor) -> Workspace:
         """Memory for as many samples; asking the system for new memory takes longer than filling it."""
         n = len(batch)
-        if n not in self._rooms:
-            self._rooms[n] = Room(
+        if n not in self._workspaces:
+            self._workspaces[n] = Workspace(
                 [batch.new_empty(n, linear.out_features) for linear in self.linears],
                 [batch.new_empty(n, linear.in_features) for linear in self.linears],
             )
-        return self._rooms[n]
+        return self._workspaces[n]
 
 
 class PlainNetworks(NamedTuple):
@@ -123,54 +127,56 @@ class PlainNetworks(NamedTuple):
     critic: PlainNetwork
 
 
-def find_plain_networks(policy: Any) -> PlainNetworks | None:
-    """The networks of a policy, if they are all that it computes with.
+def find_plain_networks(policy: Any) -> PlainNetworks:
+    """Find the networks of a policy that computes with nothing but them and a Gaussian.
 
-    :return: None if there is anything that this module doesn't know: other layers or activations, a features extractor,
-        frozen weights, hooks on the modules other than continual backpropagation's
+    :raises NotPlainError: names what else there is: other layers or activations, a features extractor, another
+        distribution, frozen weights, hooks on the modules other than continual backpropagation's
     """
-    if not (isinstance(policy, ActorCriticPolicy) and _has_plain_spaces(policy)):
-        return None
+    if not isinstance(policy, ActorCriticPolicy):
+        raise NotPlainError(f"{type(policy).__name__} is no MlpPolicy")
+    _check_ends(policy)
     extractor = policy.mlp_extractor
-    actor = _chain(extractor.policy_net, policy.action_net)
-    critic = _chain(extractor.value_net, policy.value_net)
-    if actor is None or critic is None:
-        return None
+    actor = _chain("actor", extractor.policy_net, policy.action_net)
+    critic = _chain("critic", extractor.value_net, policy.value_net)
     known = {policy.log_std, *(p for each in [*actor.linears, *critic.linears] for p in each.parameters())}
-    if known != set(policy.parameters()) or not all(p.requires_grad for p in known):
-        return None
+    if known != set(policy.parameters()):
+        raise NotPlainError("the policy has parameters besides those of actor and critic")
+    if not all(parameter.requires_grad for parameter in known):
+        raise NotPlainError("some of the policy's parameters are frozen")
     return PlainNetworks(actor, critic)
 
 
-def _has_plain_spaces(policy: ActorCriticPolicy) -> bool:
-    """Whether vectors come in as they are, and a Gaussian without gSDE says what goes out."""
-    space = policy.observation_space
-    return (
-        isinstance(space, spaces.Box)
-        and len(space.shape) == 1
-        and type(policy.features_extractor) is FlattenExtractor
-        and policy.share_features_extractor
-        and type(policy.action_dist) is DiagGaussianDistribution
-    )
+def _check_ends(policy: ActorCriticPolicy) -> None:
+    """Check that vectors come in as they are, and that a Gaussian without gSDE says what goes out."""
+    space, distribution = policy.observation_space, type(policy.action_dist)
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        raise NotPlainError(f"observations are no vectors, but {space}")
+    if type(policy.features_extractor) is not FlattenExtractor or not policy.share_features_extractor:
+        raise NotPlainError(f"the policy has a features extractor, {type(policy.features_extractor).__name__}")
+    if policy.use_sde:
+        raise NotPlainError("actions are drawn with gSDE")
+    if distribution is not DiagGaussianDistribution:
+        raise NotPlainError(f"actions are drawn from a {distribution.__name__}, not from a Gaussian")
 
 
-def _chain(hidden: nn.Module, last: nn.Module) -> PlainNetwork | None:
-    """Linear layers with one and the same activation after each but the last."""
-    if type(hidden) is not nn.Sequential:
-        return None
-    modules = [*hidden, last]
-    linears, activations = modules[::2], modules[1::2]
-    kinds = {type(module) for module in activations}
-    if len(modules) % 2 == 0 or len(kinds) != 1 or not kinds <= set(ACTIVATIONS):
-        return None
-    if not all(type(module) is nn.Linear and module.bias is not None for module in linears):
-        return None
+def _chain(name: str, hidden: nn.Module, last: nn.Module) -> PlainNetwork:
+    """Take a network for linear layers with one and the same activation after each but the last."""
+    modules = [*hidden.children(), last]
+    linears, kinds = modules[::2], {type(module) for module in modules[1::2]}
+    leaves = [part for part in [*hidden.modules()][1:] if not [*part.children()]]
+    if unknown := [type(part).__name__ for part in leaves if type(part) not in (nn.Linear, *ACTIVATIONS)]:
+        raise NotPlainError(f"the {name} has a {unknown[0]}")
+    are_linear = all(type(module) is nn.Linear and module.bias is not None for module in linears)
+    is_even = type(hidden) is nn.Sequential and len(modules) % 2 == 1 and len(kinds) == 1 and kinds <= set(ACTIVATIONS)
+    if not (are_linear and is_even):
+        raise NotPlainError(f"the {name} is no chain of hidden layers with one activation")
     if not all(map(_hears_features_only, (hidden, *modules))):
-        return None
-    return PlainNetwork(linears, kinds.pop())
+        raise NotPlainError(f"somebody's hook listens to the {name}")
+    return PlainNetwork(linears, kinds.pop())  # type: ignore[arg-type] # checked above
 
 
 def _hears_features_only(module: nn.Module) -> bool:
-    """Whether nothing but continual backpropagation listens to a module."""
+    """Say whether nothing but continual backpropagation listens to a module."""
     others = (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
     return not any(others) and all(isinstance(hook, FeatureHook) for hook in module._forward_pre_hooks.values())

@@ -1,11 +1,11 @@
-"""Which layers are the last ones, and which are hidden."""
+"""Which layers read which, how far each is from the end."""
 
 import copy
 
 import torch
 from torch import nn
 
-from cppo.remedies.depths import find_depths
+from cppo.layers.gradient_graph import find_depths, find_first_readers
 
 
 def test_each_layer_counts_those_behind_it():
@@ -30,6 +30,20 @@ def test_the_order_of_names_says_nothing_and_the_longest_way_counts():
     net = Branching()
     depths = find_depths(net, [lambda: net(torch.zeros(1, 3))])
     assert (depths[net.shared], depths[net.middle], depths[net.policy], depths[net.value]) == (3, 2, 1, 1)
+
+
+def test_the_first_reader_of_a_layer_is_found_through_anything():
+    class Mixing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.late, self.early, self.first = nn.Linear(4, 1), nn.Linear(4, 2), nn.Linear(3, 4)
+
+        def forward(self, x):
+            features = self.first(x).softmax(dim=1)
+            return self.early(features.sort(dim=1).values), self.late(features)
+
+    net = Mixing()
+    assert find_first_readers(net, [lambda: net(torch.zeros(1, 3))]) == {net.first: net.early}
 
 
 def test_concatenation_additions_and_convolutions_are_followed():

@@ -1,4 +1,4 @@
-"""What the remedies that work on hidden units share: which layers, where new weights come from."""
+"""The base class of the remedies that work on hidden units: it finds the layers and the initializer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import nn
 
 from cppo.cbp.features import watch_exclusively
 from cppo.cbp.initializers import Initializer, find_initializer
-from cppo.checks import check_modules, unwrapped
+from cppo.checks import check_modules
 from cppo.layers.find import find_trained_layers
 from cppo.layers.hidden_layer import HiddenLayer
-from cppo.remedies.base import Intervention
+from cppo.layers.observe import unwrapped
+from cppo.remedies.remedy import Remedy
 
 
-class UnitIntervention(Intervention):
+class UnitRemedy(Remedy):
     """A remedy that works on the units of hidden layers, found as ``ContinualBackprop`` finds them.
 
     :param module: the network

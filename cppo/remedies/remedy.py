@@ -1,4 +1,4 @@
-"""What all remedies that act at optimizer steps share: the hooks, a step count, a generator of their own."""
+"""The base class of all remedies that act at optimizer steps: it holds the hooks, a step count and a generator."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from torch import Tensor, nn
 
 from cppo.cbp.optimizer_state import step_was_skipped
 from cppo.cbp.ranks import Ranks
-from cppo.checks import check_modules, check_seed, unwrapped
+from cppo.checks import check_modules, check_seed
+from cppo.layers.observe import unwrapped
 
 
-class Intervention(nn.Module):
+class Remedy(nn.Module):
     """A remedy against loss of plasticity that acts on a module at its optimizer's steps.
 
     The training loop stays as it is::
 
-        intervention = ShrinkAndPerturb(module, optimizer)
+        remedy = ShrinkAndPerturb(module, optimizer)
         loss.backward()
-        optimizer.step()  # the intervention has acted
+        optimizer.step()  # the remedy has acted
 
     Weights are changed in place: the optimizer goes on holding the parameters it holds. State is in buffers and, like
     the step count and the generator, in ``state_dict()``, so training that is saved and resumed continues exactly.
-    An intervention can be copied or pickled together with module and optimizer: the copy acts on the copy.
+    A remedy can be copied or pickled together with module and optimizer: the copy acts on the copy.
     A step that AMP makes a fused optimizer skip doesn't count.
 
     :param module: the network
@@ -39,7 +40,7 @@ class Intervention(nn.Module):
         check_seed(seed)
         trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
         self.parameters_at_work = [parameter for parameter in unwrapped(module).parameters() if parameter in trained]
-        """What the optimizer trains of the module."""
+        """The module's parameters that the optimizer trains."""
         if not self.parameters_at_work:
             raise ValueError(f"the optimizer trains no parameter of {type(module).__name__}")
         self.ranks = Ranks()
@@ -53,20 +54,20 @@ class Intervention(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.parameters_at_work[0].device
 
     def begin(self) -> None:
-        """Called before the first step, when the module is as it was initialised."""
+        """Called before the first step, while the module is as it was initialised."""
 
     def before_step(self) -> None:
-        """Called before each step, when gradients are as the optimizer is going to use them."""
+        """Called before each step, when the gradients are final."""
 
     def after_step(self) -> None:
-        """Called after each step; ``n_steps`` counts it already."""
+        """Called after each step, which ``n_steps`` has counted."""
 
     def figures(self) -> dict[str, float]:
-        """What to log of the intervention."""
+        """The figures to log."""
         return {}
 
     def remove(self) -> None:
@@ -80,7 +81,7 @@ class Intervention(nn.Module):
         return [parameter for parameter in self.parameters_at_work if parameter.requires_grad]
 
     def generator_on_device(self) -> torch.Generator:
-        """A generator to draw many numbers with where the parameters are; it goes by the one in the state."""
+        """Make a generator on the parameters' device, seeded by the one in the state."""
         if self.device.type == "cpu":
             return self.generator
         seed = int(torch.randint(2**62, (), generator=self.generator))
@@ -128,7 +129,7 @@ class Intervention(nn.Module):
             self._hook_optimizer()
 
 
-class GradientPull(Intervention):
+class GradientPull(Remedy):
     """A remedy that pulls weights somewhere by adding to their gradient, as a penalty in the loss does.
 
     It acts on all parameters that the optimizer trains and that have a gradient. The gradient must be there when the
@@ -148,7 +149,7 @@ class GradientPull(Intervention):
                 parameter.grad.add_(self.direction(number, parameter), alpha=strength)
 
     def direction(self, number: int, parameter: nn.Parameter) -> Tensor:
-        """What to add to a parameter's gradient, times the strength.
+        """Give what is added to a parameter's gradient, times the strength.
 
         :param number: which of ``parameters_at_work``
         :param parameter: the parameter

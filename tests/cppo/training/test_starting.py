@@ -1,5 +1,6 @@
 """A run that is stopped and resumed equals one that never was, in every figure and every weight."""
 
+import dataclasses
 import signal
 
 import pytest
@@ -8,8 +9,8 @@ import torch
 from cppo.runs.checkpoints import Checkpoints
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
-from cppo.training.resuming import continued
-from cppo.training.training import prepare, resume, train
+from cppo.training.starting import continued, prepare, resume
+from cppo.training.training import train
 from tests.kills.compare import differences, figures
 
 SMALL = {
@@ -98,7 +99,7 @@ def test_more_steps_than_at_first(uninterrupted, tmp_path):
     run(tmp_path / "run", SLIPPERY, total_timesteps=512)
     folder = RunFolder(tmp_path / "run")
     longer = continued(folder, Settings(**SLIPPERY).resolved())
-    assert train(resume(longer, folder, [])).steps == 1024
+    assert train(resume(longer, folder, [])).ending.steps == 1024
     assert folder.settings().total_timesteps == 1024
     assert not differences(tmp_path / "run", uninterrupted("slippery ant"))
 
@@ -158,6 +159,19 @@ def test_other_versions_are_warned_of(tmp_path, monkeypatch):
     monkeypatch.setattr("cppo.training.starting.versions", lambda: {"numpy": "1.0", "torch": str(torch.__version__)})
     with pytest.warns(UserWarning, match=r"numpy [\d.]+ is now 1\.0: the run may not continue bit for bit"):
         run(tmp_path / "run", values, True)
+
+
+def test_a_run_whose_closed_form_cannot_run_goes_on_by_autograd(tmp_path):
+    """Such runs exist: earlier the closed form left what it doesn't cover to autograd, without a word."""
+    run(tmp_path / "run", RUNS["an environment that can't tell its state"] | {"total_timesteps": 256})
+    folder = RunFolder(tmp_path / "run")
+    folder.config.write_text(folder.config.read_text().replace("update: autograd", "update: closed-form"))
+    more = dataclasses.replace(folder.settings(), total_timesteps=384)
+    with pytest.raises(ValueError, match=r"the closed-form update can't run: .*; use --update autograd"):
+        resume(continued(folder, more), folder, [])
+    training = resume(continued(folder, dataclasses.replace(more, update="autograd")), folder, [])
+    assert train(training).steps == 384
+    assert folder.settings().update == "autograd"
 
 
 def test_a_run_in_use_is_not_resumed(tmp_path, monkeypatch):

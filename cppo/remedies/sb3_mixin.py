@@ -1,9 +1,9 @@
-"""Puts remedies into a stable-baselines3 algorithm."""
+"""Adds remedies to the algorithms of stable-baselines3."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
+from cppo.layers.gradient_graph import find_depths
 from cppo.remedies.architecture import CHANGES, change_hidden_layers
-from cppo.remedies.base import Intervention
-from cppo.remedies.depths import find_depths
-from cppo.remedies.registry import INTERVENTIONS, check_remedies
+from cppo.remedies.registry import STEP_REMEDIES, check_remedies
+from cppo.remedies.remedy import Remedy
 from cppo.remedies.reset_last_layers import ResetLastLayers, last_layers
-from cppo.remedies.units import UnitIntervention
+from cppo.remedies.unit_remedy import UnitRemedy
 from cppo.sb3.mixin import ContinualBackpropMixin
 from cppo.sb3.policy_layers import find_policy_layers, trained_networks
 from cppo.sb3.policy_runs import run_network, zero_observation
@@ -30,10 +30,10 @@ else:
     Algorithm = object
 
 SEEDS_OF_OTHERS = 1000
-"""Seeds from the model's own on that are left to continual backpropagation and the environments."""
+"""The remedies' seeds begin so far from the model's; continual backpropagation and environments have those between."""
 
-Remedies = Mapping[str, Mapping[str, Any]]
-"""Settings by name of the remedy."""
+RemedySettings = Mapping[str, Mapping[str, Any]]
+"""The settings of remedies, by name."""
 
 
 class RemediesMixin(Algorithm):
@@ -71,7 +71,7 @@ class RemediesMixin(Algorithm):
         if ContinualBackpropMixin in order[len(ahead) :]:
             raise TypeError(f"class {cls.__name__} must name ContinualBackpropMixin before RemediesMixin")
 
-    def __init__(self, *args: Any, remedies: Remedies | Iterable[str] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, remedies: RemedySettings | Iterable[str] | None = None, **kwargs: Any) -> None:
         if not isinstance(self, BaseAlgorithm):
             raise TypeError(f"class {type(self).__name__}(RemediesMixin, ...) needs an algorithm behind the mixin")
         self.remedies = getattr(self, "remedies", {}) if remedies is None else _by_name(remedies)
@@ -95,16 +95,12 @@ class RemediesMixin(Algorithm):
         return [*state_dicts, *(["interventions"] if self.interventions else [])], tensors
 
     def dump_logs(self, *args: Any, **kwargs: Any) -> None:
-        """Add to the log what the remedies did, then write it as the algorithm does."""
-        for remedy, network, intervention in self._at_work():
-            for key, value in intervention.figures().items():
-                self.logger.record(f"remedies/{remedy}_{network}_{key}", value)
+        """Log the remedies' figures, then write the log as the algorithm does."""
+        for name, of_network in self.interventions.items():
+            for network, remedy in of_network.items():  # type: ignore[operator]
+                for key, value in remedy.figures().items():
+                    self.logger.record(f"remedies/{name}_{network}_{key}", value)
         super().dump_logs(*args, **kwargs)
-
-    def _at_work(self) -> Iterator[tuple[str, str, Intervention]]:
-        for remedy, networks in self.interventions.items():
-            for network, intervention in networks.items():  # type: ignore[operator]
-                yield remedy, network, intervention
 
 
 class RemediedPPO(RemediesMixin, PPO):
@@ -112,24 +108,23 @@ class RemediedPPO(RemediesMixin, PPO):
 
 
 class RemediedCPPO(CPPO, RemediesMixin, PPO):
-    """Continual PPO with further remedies; takes their settings and what ``CPPO`` takes, by name or in its order."""
+    """Continual PPO with further remedies; takes ``CPPO``'s arguments in their order, and ``remedies`` by name."""
 
-    def __init__(self, *args: Any, remedies: Remedies | Iterable[str] = (), **kwargs: Any) -> None:
+    def __init__(self, *args: Any, remedies: RemedySettings | Iterable[str] = (), **kwargs: Any) -> None:
         self.remedies = _by_name(remedies)  # CPPO's own arguments are the last that it hands on
         super().__init__(*args, **kwargs)
 
 
-def _by_name(remedies: Remedies | Iterable[str]) -> dict[str, dict[str, Any]]:
+def _by_name(remedies: RemedySettings | Iterable[str]) -> dict[str, dict[str, Any]]:
     if isinstance(remedies, Mapping):
         return {name: dict(settings) for name, settings in remedies.items()}
     return {name: {} for name in remedies}
 
 
-def remodelling(policy_class: type[BasePolicy], remedies: Remedies) -> Callable[..., BasePolicy]:
-    """What builds a policy as its class does and remodels it at once: the algorithm looks for running statistics next.
+def remodelling(policy_class: type[BasePolicy], remedies: RemedySettings) -> Callable[..., BasePolicy]:
+    """Make a function that builds a policy as its class does and changes its networks at once.
 
-    :param policy_class: the class
-    :param remedies: settings by name
+    At once, because the algorithm looks for the policy's running statistics next.
     """
 
     @wraps(policy_class, updated=())
@@ -139,8 +134,8 @@ def remodelling(policy_class: type[BasePolicy], remedies: Remedies) -> Callable[
     return build
 
 
-def remodel_policy(policy: BasePolicy, remedies: Remedies) -> BasePolicy:
-    """Make those changes to a policy's networks, targets included, that are among some remedies.
+def remodel_policy(policy: BasePolicy, remedies: RemedySettings) -> BasePolicy:
+    """Change a policy's networks, targets included, by those of some remedies that are part of the network.
 
     :param policy: a policy as it was built; its optimizers are given the new parameters
     :param remedies: settings by name; other remedies than changes of the network are passed over
@@ -155,50 +150,43 @@ def remodel_policy(policy: BasePolicy, remedies: Remedies) -> BasePolicy:
 
 
 def policy_depths(policy: BasePolicy) -> dict[nn.Module, int]:
-    """How far from the end the layers of a policy are (see ``find_depths``)."""
+    """Count the layers from each layer of a policy to the end (see ``find_depths``)."""
     observation = zero_observation(policy)
     networks = [each.network for each in trained_networks(policy).values()]
     return find_depths(policy, [partial(run_network, policy, network, observation) for network in networks])
 
 
-def attach(policy: BasePolicy, remedies: Remedies, seed: int | None) -> nn.ModuleDict:
-    """Put those of some remedies to work on a policy that act at optimizer steps.
+def attach(policy: BasePolicy, remedies: RemedySettings, seed: int | None) -> nn.ModuleDict:
+    """Hook those of some remedies that act at optimizer steps to a policy's optimizers.
 
     :param policy: the policy; its target networks stay as they are
     :param remedies: settings by name; changes of the network are passed over
     :param seed: of whatever is drawn; None derives it from torch's own seed. Each network has its own sequence.
-    :return: for each remedy, one intervention for each network it applies to
+    :return: for each name, one remedy for each network it applies to
     """
     seeds = itertools.count(SEEDS_OF_OTHERS + (torch.initial_seed() if seed is None else seed))
     trained = trained_networks(policy)
-    at_work = nn.ModuleDict()
-    for name, kind in INTERVENTIONS.items():
+    attached = nn.ModuleDict()
+    for name, kind in STEP_REMEDIES.items():
         if name in remedies:
-            own = _own_arguments(policy, kind, dict(remedies[name]))
-            at_work[name] = nn.ModuleDict(
-                {
-                    network: kind(*trained[network], seed=next(seeds) % 2**64, **arguments)
-                    for network, arguments in own.items()
-                }
-            )
-    return at_work
+            attached[name] = nn.ModuleDict()
+            for network, arguments in _own_arguments(policy, kind, dict(remedies[name])).items():
+                remedy = kind(*trained[network], seed=next(seeds) % 2**64, **arguments)
+                attached[name].add_module(network, remedy)
+    return attached
 
 
-def _own_arguments(policy: BasePolicy, kind: type[Intervention], settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The arguments of an intervention for each network it applies to."""
-    initializer = "orthogonal" if getattr(policy, "ortho_init", False) else "torch_default"
-    if issubclass(kind, UnitIntervention):
-        layers = find_policy_layers(policy).of_network
-        return {
-            name: {"initializer": initializer, "hidden_layers": records} | settings
-            for name, records in layers.items()
-            if records
-        }
-    if issubclass(kind, ResetLastLayers):
+def _own_arguments(policy: BasePolicy, kind: type[Remedy], settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The arguments of a remedy for each network it applies to."""
+    networks = trained_networks(policy)
+    if issubclass(kind, UnitRemedy):
+        key, layers = "hidden_layers", find_policy_layers(policy).of_network
+    elif issubclass(kind, ResetLastLayers):
         last = last_layers(policy_depths(policy), settings.pop("n_layers", 1))
-        trained = {name: each.parameters() for name, each in trained_networks(policy).items()}
+        trained = {name: each.parameters() for name, each in networks.items()}
         mine = {name: [layer for layer in last if layer.weight in theirs] for name, theirs in trained.items()}
-        return {
-            name: {"initializer": initializer, "layers": layers} | settings for name, layers in mine.items() if layers
-        }
-    return {name: settings for name in trained_networks(policy)}
+        key, layers = "layers", mine
+    else:
+        return {name: settings for name in networks}
+    initializer = "orthogonal" if getattr(policy, "ortho_init", False) else "torch_default"
+    return {name: {"initializer": initializer, key: own} | settings for name, own in layers.items() if own}

@@ -19,11 +19,11 @@ REMEDIES = {
 }
 
 
-def make(remedy, seed=0):
+def make(name, seed=0):
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
-    return net, optimizer, REMEDIES[remedy](net, optimizer)
+    return net, optimizer, REMEDIES[name](net, optimizer)
 
 
 def train(net, optimizer, first, last):
@@ -38,13 +38,13 @@ def weights(net):
     return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
 
 
-@pytest.mark.parametrize("remedy", REMEDIES)
-def test_it_changes_what_is_learned_in_place_and_stops_when_removed(remedy):
-    net, optimizer, intervention = make(remedy)
+@pytest.mark.parametrize("name", REMEDIES)
+def test_it_changes_what_is_learned_in_place_and_stops_when_removed(name):
+    net, optimizer, remedy = make(name)
     held = list(net.parameters())
-    plain, plain_optimizer, removed = make(remedy)
+    plain, plain_optimizer, removed = make(name)
     removed.remove()
-    alone, alone_optimizer, _ = make(remedy)
+    alone, alone_optimizer, _ = make(name)
     alone_optimizer._optimizer_step_pre_hooks.clear()
     alone_optimizer._optimizer_step_post_hooks.clear()
     for module, opt in ((net, optimizer), (plain, plain_optimizer), (alone, alone_optimizer)):
@@ -52,28 +52,28 @@ def test_it_changes_what_is_learned_in_place_and_stops_when_removed(remedy):
     assert not torch.equal(weights(net), weights(plain))
     assert torch.equal(weights(plain), weights(alone))
     assert all(one is other for one, other in zip(net.parameters(), held, strict=True))
-    assert (intervention.n_steps, removed.n_steps) == (12, 0)
+    assert (remedy.n_steps, removed.n_steps) == (12, 0)
 
 
-@pytest.mark.parametrize("remedy", REMEDIES)
-def test_training_saved_in_the_middle_and_resumed_is_training_in_one_go(remedy):
-    net, optimizer, intervention = make(remedy)
+@pytest.mark.parametrize("name", REMEDIES)
+def test_training_saved_in_the_middle_and_resumed_is_training_in_one_go(name):
+    net, optimizer, remedy = make(name)
     train(net, optimizer, 0, 7)
-    saved = [copy.deepcopy(each.state_dict()) for each in (net, optimizer, intervention)]
+    saved = [copy.deepcopy(each.state_dict()) for each in (net, optimizer, remedy)]
     train(net, optimizer, 7, 20)
-    resumed = make(remedy, seed=1)
+    resumed = make(name, seed=1)
     for part, state in zip(resumed, saved, strict=True):
         part.load_state_dict(state)
     train(*resumed[:2], 7, 20)
     assert torch.equal(weights(resumed[0]), weights(net))
 
 
-@pytest.mark.parametrize("remedy", REMEDIES)
+@pytest.mark.parametrize("name", REMEDIES)
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda parts: pickle.loads(pickle.dumps(parts))])
-def test_a_copy_acts_on_the_copy(remedy, clone):
-    net, optimizer, intervention = make(remedy)
+def test_a_copy_acts_on_the_copy(name, clone):
+    net, optimizer, remedy = make(name)
     train(net, optimizer, 0, 4)
-    other, other_optimizer, _ = clone((net, optimizer, intervention))
+    other, other_optimizer, _ = clone((net, optimizer, remedy))
     before = weights(net)
     train(other, other_optimizer, 4, 11)
     assert torch.equal(weights(net), before)
@@ -81,17 +81,17 @@ def test_a_copy_acts_on_the_copy(remedy, clone):
     assert torch.equal(weights(other), weights(net))
 
 
-@pytest.mark.parametrize("remedy", REMEDIES)
-def test_its_own_generator_leaves_torchs_alone(remedy):
-    net, optimizer, _ = make(remedy)
+@pytest.mark.parametrize("name", REMEDIES)
+def test_its_own_generator_leaves_torchs_alone(name):
+    net, optimizer, _ = make(name)
     before = torch.get_rng_state()
     train(net, optimizer, 0, 6)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("remedy", REMEDIES)
-def test_it_moves_with_the_module(remedy):
-    net, optimizer, _ = make(remedy)
+@pytest.mark.parametrize("name", REMEDIES)
+def test_it_moves_with_the_module(name):
+    net, optimizer, _ = make(name)
     train(net, optimizer, 0, 4)
     net.double()
     optimizer.state.clear()
@@ -103,9 +103,9 @@ def test_it_moves_with_the_module(remedy):
     assert net[0].weight.dtype == torch.float64
 
 
-@pytest.mark.parametrize("remedy", REMEDIES)
-def test_frozen_weights_stay(remedy):
-    net, optimizer, _ = make(remedy)
+@pytest.mark.parametrize("name", REMEDIES)
+def test_frozen_weights_stay(name):
+    net, optimizer, _ = make(name)
     net[2].requires_grad_(False)
     before = net[2].weight.clone()
     train(net, optimizer, 0, 8)
@@ -128,13 +128,13 @@ def test_what_an_optimizer_does_not_train_is_left_alone():
 def test_a_step_that_amp_skips_does_not_count():
     net = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, fused=True)
-    intervention = ShrinkAndPerturb(net, optimizer, decay=0.5, noise=0)
+    remedy = ShrinkAndPerturb(net, optimizer, decay=0.5, noise=0)
     scaler = torch.amp.GradScaler("cpu")
     before = net.weight.clone()
     scaler.scale(net(torch.full((1, 2), torch.inf)).sum()).backward()
     scaler.step(optimizer)
     assert torch.equal(net.weight, before)
-    assert intervention.n_steps == 0
+    assert remedy.n_steps == 0
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cppo.grids.flags import read_flags
+from cppo.grids.train_flags import read_flags
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
 
