@@ -10,7 +10,8 @@ import torch
 
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
-from cppo.training.training import prepare, train
+from cppo.training.starting import prepare
+from cppo.training.training import train
 from tests.bench.__main__ import BENCHMARKS
 from tests.bench.tiny import SIZES, shrink
 
