@@ -1,6 +1,6 @@
 """Agents that keep their plasticity: continual PPO, Slippery Ant, continual backpropagation for any torch module."""
 
-import envs  # noqa: F401  registers FastAnt-v0 and SlipperyAnt-v0
+import cppo_envs  # noqa: F401  registers FastAnt-v0 and SlipperyAnt-v0
 from cppo.cbp.continual_backprop import ContinualBackprop
 from cppo.layers.find import find_hidden_layers
 from cppo.layers.hidden_layer import HiddenLayer

@@ -1,28 +1,15 @@
 """Gymnasium environments: the PyBullet ant written for speed, and the ant whose ground friction changes.
 
-Importing this package registers ``FastAnt-v0`` and ``SlipperyAnt-v0`` and nothing else: PyBullet is imported only when
-one of them is made, so that the package works where PyBullet has no wheel.
+``FastAnt-v0`` and ``SlipperyAnt-v0`` are registered as soon as both gymnasium and this package are imported. Where the
+package is installed, Python imports it when it starts, so ``gymnasium.make`` finds the environments by name everywhere.
+PyBullet is imported only when one of them is made, so that the package works where PyBullet has no wheel.
 """
 
-from gymnasium.envs.registration import register, registry
+from cppo_envs.plug_in import ENTRY_POINTS, MAX_EPISODE_STEPS, register_environments, register_when_imported
 
-MAX_EPISODE_STEPS = 1000
-"""Steps after which an episode is truncated, as in ``AntBulletEnv-v0``."""
+__all__ = ["ENTRY_POINTS", "MAX_EPISODE_STEPS", "register_environments"]
 
-ENTRY_POINTS = {"FastAnt-v0": "envs.ant:FastAnt", "SlipperyAnt-v0": "envs.slippery:slippery_ant"}
+if __name__ != "cppo_envs":  # the folder of a checkout, found by its own name: every class would be there twice
+    raise ImportError('import "cppo_envs": "envs" is only the name of its folder in the repository of cppo')
 
-
-def register_environments() -> None:
-    """Make the environments known to ``gymnasium.make``; calling it again changes nothing."""
-    for environment_id, entry_point in ENTRY_POINTS.items():
-        if environment_id not in registry:
-            # gymnasium's passive checker would cost more per step than the observation; the tests run the full one.
-            register(
-                environment_id,
-                entry_point=entry_point,
-                max_episode_steps=MAX_EPISODE_STEPS,
-                disable_env_checker=True,
-            )
-
-
-register_environments()
+register_when_imported()

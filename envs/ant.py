@@ -1,7 +1,7 @@
 """The PyBullet ant at a constant ground friction."""
 
-from envs.bullet_walker import BulletWalker
-from envs.bullet_world import WalkerModel
+from cppo_envs.bullet_walker import BulletWalker
+from cppo_envs.bullet_world import WalkerModel
 
 ANT = WalkerModel(
     model_file="mjcf/ant.xml",

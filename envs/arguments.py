@@ -1,7 +1,11 @@
 """Checks of constructor arguments: each error names the argument, the value and what is allowed."""
 
 import math
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
 
 
 def whole_number(name: str, value: object, minimum: int) -> int:
@@ -36,3 +40,19 @@ def friction_coefficient(name: str, value: object, *, allow_zero: bool = True) -
     if not math.isfinite(number) or number < 0 or (number == 0 and not allow_zero):
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
     return number
+
+
+def plain(value: Any) -> Any:
+    """Return an argument, or a mapping of arguments, in types that JSON knows; what it can't translate as it is.
+
+    Infinity, which only ``change_every`` may be, becomes ``None``, which says the same there.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(each) for each in value]
+    if isinstance(value, Real) and not isinstance(value, int):
+        return None if value == math.inf else float(value)
+    return value

@@ -1,17 +1,19 @@
 """A walker in PyBullet on the stadium's plane, written for speed."""
 
+import dataclasses
 import math
 import weakref
 from typing import Any, ClassVar, get_args
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
-from envs.arguments import friction_coefficient, whole_number
-from envs.bullet_world import STEP_SECONDS, BulletWorld, ModelName, WalkerModel
-from envs.camera import FollowCamera, follow_in_window
-from envs.engine import connect, pybullet
-from envs.summation import means_of_power_and_heat
+from cppo_envs.arguments import friction_coefficient, plain, whole_number
+from cppo_envs.bullet_world import STEP_SECONDS, BulletWorld, ModelName, WalkerModel
+from cppo_envs.camera import FollowCamera, follow_in_window
+from cppo_envs.engine import connect, pybullet
+from cppo_envs.summation import means_of_power_and_heat
 
 STADIUM_FRICTION = 0.8
 TARGET_X = 1e3
@@ -29,6 +31,8 @@ AT_LIMIT = (float(_LIMIT) + float(np.nextafter(_LIMIT, np.float32(1)))) / 2
 
 STATE_OF_EPISODE = ("feet_contact", "start_height", "potential", "x_position")
 """What a walker remembers from step to step besides the physics."""
+OF_CLIENT = ("_client", "_disconnect", "_world", "_robot", "_joints", "_camera")
+"""What belongs to a walker's own physics client and is of no use to another."""
 
 
 class BulletWalker(gym.Env[np.ndarray, np.ndarray]):
@@ -36,6 +40,9 @@ class BulletWalker(gym.Env[np.ndarray, np.ndarray]):
 
     Observations and rewards are those of ``pybullet_envs_gymnasium``, to the last bit. What makes it fast is that all
     joints and all links are read with one call each, all torques are set with one, and one asks for the contacts.
+
+    A copy, by ``copy.deepcopy`` or pickle, also in another process, is a walker with a physics client of its own, and
+    goes on from where this one is to the last bit.
 
     Args:
         ground_friction: Friction coefficient of the ground.
@@ -65,7 +72,7 @@ class BulletWalker(gym.Env[np.ndarray, np.ndarray]):
         height: int = 240,
         model: ModelName = "original",
     ) -> None:
-        """Open a physics client and load the walker into it."""
+        """Check the arguments and load the walker into a physics client of its own."""
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f'render_mode must be None, "human" or "rgb_array", got {render_mode!r}')
         if model not in get_args(ModelName):
@@ -74,14 +81,10 @@ class BulletWalker(gym.Env[np.ndarray, np.ndarray]):
         self.width = whole_number("width", width, minimum=1)
         self.height = whole_number("height", height, minimum=1)
         self._ground_friction = friction_coefficient("ground_friction", ground_friction)
-        self._client = connect(window=render_mode == "human")
-        # Also runs when the environment is forgotten without close(), so that no world is left behind.
-        self._disconnect = weakref.finalize(self, pybullet.disconnect, self._client)
-        self._world = BulletWorld(self._client, self.model, merged=model == "merged")
+        self._merged = model == "merged"
+        self._spec: EnvSpec | None = None
+        self._open()
         self._world.set_ground_friction(self._ground_friction)
-        self._camera: FollowCamera | None = None
-        # Attributes of the world that every step needs.
-        self._robot, self._joints = self._world.robot, self._world.joints
         n_joints, n_feet = len(self._joints), len(self._world.feet)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (n_joints,), np.float32)
         self.observation_space = gym.spaces.Box(
@@ -89,6 +92,38 @@ class BulletWalker(gym.Env[np.ndarray, np.ndarray]):
         )
         self._to_target = np.empty(2)
         self._speed_entries = slice(9, 9 + 2 * n_joints, 2)
+
+    def _open(self) -> None:
+        """Open a physics client and load the walker into it."""
+        self._client = connect(window=self.render_mode == "human")
+        # Also runs when the environment is forgotten without close(), so that no world is left behind.
+        self._disconnect = weakref.finalize(self, pybullet.disconnect, self._client)
+        self._world = BulletWorld(self._client, self.model, merged=self._merged)
+        self._camera: FollowCamera | None = None
+        # Attributes of the world that every step needs.
+        self._robot, self._joints = self._world.robot, self._world.joints
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {name: value for name, value in self.__dict__.items() if name not in OF_CLIENT}
+        return kept | {"physics": self._world.save() if self._disconnect.alive else None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({name: value for name, value in state.items() if name != "physics"})
+        self._open()
+        if state["physics"] is None:
+            self.close()  # as the one copied was
+            return
+        self._world.restore(state["physics"])
+        self._world.set_ground_friction(self._ground_friction)
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What ``gymnasium.make`` made the environment from, its arguments as plain values that go through JSON."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:  # type: ignore[override]
+        self._spec = None if spec is None else dataclasses.replace(spec, kwargs=plain(spec.kwargs))
 
     @property
     def ground_friction(self) -> float:
@@ -184,6 +219,7 @@ class BulletWalker(gym.Env[np.ndarray, np.ndarray]):
     def close(self) -> None:
         """Free the physics client; once is enough, again does no harm."""
         self._disconnect()
+        self._client = self._world.client = -1  # PyBullet gives the number to the next client
 
     def _torques(self, action: np.ndarray) -> tuple[np.ndarray, list[float]]:
         if not isinstance(action, np.ndarray):

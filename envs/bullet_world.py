@@ -5,11 +5,11 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NoReturn
 
-from envs.engine import pybullet, pybullet_data
-from envs.merged_model import load_merged, weights_of_centers
-from envs.summation import pairwise_sum
+from cppo_envs.engine import pybullet, pybullet_data
+from cppo_envs.merged_model import load_merged, weights_of_centers
+from cppo_envs.summation import pairwise_sum
 
 SUBSTEPS = 4
 STEP_SECONDS = 0.0165 / 4 * SUBSTEPS
@@ -83,6 +83,9 @@ class BulletWorld:
         if not model.self_collision:
             self._collide_with_ground_only()
         self._start = pybullet.saveState(physicsClientId=client)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the world of a physics client can't be copied or pickled by itself; its walker can")
 
     def restore_start(self) -> None:
         """Put all bodies back to where they were when loaded."""

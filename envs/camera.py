@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 
-from envs.bullet_world import BulletWorld
-from envs.engine import pybullet
+from cppo_envs.bullet_world import BulletWorld
+from cppo_envs.engine import pybullet
 
 DISTANCE, YAW, PITCH, FIELD_OF_VIEW = 3.4, 20.0, -19.0, 45.0
 LOOK_AT_HEIGHT = 0.3

@@ -5,7 +5,7 @@ import sys
 
 from gymnasium.error import DependencyNotInstalled
 
-from envs.quiet import silent_stderr
+from cppo_envs.quiet import silent_stderr
 
 try:
     with silent_stderr():  # PyBullet greets every process with the time of its build

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from envs.arguments import friction_coefficient, whole_number
+from cppo_envs.arguments import friction_coefficient, plain, whole_number
 
 DEFAULT_CHANGE_EVERY = 10_000_000
 DEFAULT_FRICTION_RANGE = (1e-4, 1e4)
@@ -47,6 +48,10 @@ class FrictionSchedule:
         object.__setattr__(self, "seed", whole_number("schedule seed", self.seed, minimum=0))
         if self.frictions is not None:
             object.__setattr__(self, "frictions", _checked_sequence(self.frictions))
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that make the same schedule, as plain values that go through JSON."""
+        return plain(asdict(self))
 
     def phase(self, total_steps: int) -> int:
         """Number of the phase, counted from 0, that is due after ``total_steps`` steps of all environments together."""

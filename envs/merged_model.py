@@ -19,7 +19,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 
-from envs.engine import connect, pybullet, pybullet_data
+from cppo_envs.engine import connect, pybullet, pybullet_data
 
 URDF_MARGIN = 0.001
 """What PyBullet adds on each side of the box around a link that it loads from URDF."""

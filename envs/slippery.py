@@ -1,16 +1,16 @@
 """Slippery Ant: a walker on ground whose friction changes every so many steps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
-from envs.ant import FastAnt
-from envs.arguments import whole_number
-from envs.bullet_world import ModelName
-from envs.friction import DEFAULT_CHANGE_EVERY, DEFAULT_FRICTION_RANGE, FrictionSchedule
+from cppo_envs.ant import FastAnt
+from cppo_envs.arguments import whole_number
+from cppo_envs.bullet_world import ModelName
+from cppo_envs.friction import DEFAULT_CHANGE_EVERY, DEFAULT_FRICTION_RANGE, FrictionSchedule
 
 ChangeAt = Literal["episode", "step"]
 
@@ -22,7 +22,7 @@ class ChangingFriction(gym.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     and of every step tell what the physics uses at that moment. The wrapper counts the steps of all episodes.
 
     Example:
-        >>> from envs.ant import FastAnt
+        >>> from cppo_envs.ant import FastAnt
         >>> env = ChangingFriction(FastAnt(), FrictionSchedule(change_every=1000, frictions=[0.8, 0.1]))
         >>> observation, info = env.reset(seed=0)
         >>> info["phase"], info["friction"]
@@ -31,7 +31,8 @@ class ChangingFriction(gym.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
 
     Args:
         env: A walker whose unwrapped environment has a settable ``ground_friction``.
-        schedule: The frictions and the length of a phase.
+        schedule: The frictions and the length of a phase; as a schedule or as the arguments that make it, which is how
+            ``env.spec`` holds it.
         change_at: ``"episode"``: a change waits for the next start of an episode; ``"step"``: it comes with the first
             step of its phase, in the middle of an episode if need be.
         n_envs: Number of environments stepped in lockstep, this one included. A change is due when the sum of their
@@ -46,24 +47,28 @@ class ChangingFriction(gym.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     def __init__(
         self,
         env: gym.Env[np.ndarray, np.ndarray],
-        schedule: FrictionSchedule,
+        schedule: FrictionSchedule | Mapping[str, Any],
         change_at: ChangeAt = "episode",
         n_envs: int = 1,
         start_step: int = 0,
     ) -> None:
         """Wrap the walker and put it on the friction that is due."""
-        RecordConstructorArgs.__init__(
-            self, schedule=schedule, change_at=change_at, n_envs=n_envs, start_step=start_step
-        )
         gym.Wrapper.__init__(self, env)
         if not hasattr(env.unwrapped, "ground_friction"):
             raise TypeError(f"env must have a settable ground_friction, which {type(env.unwrapped).__name__} has not")
         if change_at not in ("episode", "step"):
             raise ValueError(f'change_at must be "episode" or "step", got {change_at!r}')
-        self.schedule = schedule
+        self.schedule = schedule if isinstance(schedule, FrictionSchedule) else FrictionSchedule(**schedule)
         self.change_at = change_at
         self.n_envs = whole_number("n_envs", n_envs, minimum=1)
         self._steps_taken = whole_number("start_step", start_step, minimum=0)
+        RecordConstructorArgs.__init__(
+            self,
+            schedule=self.schedule.arguments(),
+            change_at=change_at,
+            n_envs=self.n_envs,
+            start_step=self._steps_taken,
+        )
         self._phase = -1
         self._walker: Any = env.unwrapped
         self._start_due_phase()
@@ -143,7 +148,7 @@ def slippery_ant(
     height: int = 240,
     model: ModelName = "merged",
 ) -> ChangingFriction:
-    """Make ``SlipperyAnt-v0``: the ant of :class:`envs.ant.FastAnt` on ground whose friction changes.
+    """Make ``SlipperyAnt-v0``: the ant of :class:`cppo_envs.ant.FastAnt` on ground whose friction changes.
 
     The task of R. Sutton's CoLLAs 2022 talk and of Dohare, Sutton and Mahmood (arXiv 2108.06325): the friction changes
     abruptly every 10 million steps to a value drawn log-uniformly from 1e-4 to 1e4. Observations, actions,

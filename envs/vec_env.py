@@ -10,8 +10,8 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from envs.bullet_walker import BulletWalker
-from envs.slippery import ChangingFriction
+from cppo_envs.bullet_walker import BulletWalker
+from cppo_envs.slippery import ChangingFriction
 
 
 class WalkerVecEnv(DummyVecEnv):

@@ -25,18 +25,23 @@ FLOORS = {
 TOOLS = {"checks", "command_line", "compiled", "files", "statistics"}
 ALIASES = {"interventions", "lean_buffer", "lean_policy", "quick_policy"}
 """Modules of one line, which stand for a module that has moved."""
+INSTALLED_AS = {"envs": "cppo_envs"}
+"""The folder whose package has another name than its own."""
 
 Imports = Mapping[str, set[str]]
 
 
 def modules() -> dict[str, str]:
     """Every module of the product with its text."""
-    files = [*(ROOT / "cppo").rglob("*.py"), *(ROOT / "envs").rglob("*.py")]
-    return {_name(file.relative_to(ROOT)): file.read_text() for file in files}
+    files = {
+        file.relative_to(ROOT): file.read_text() for room in ("cppo", "envs") for file in (ROOT / room).rglob("*.py")
+    }
+    return {_name(path): text for path, text in files.items()}
 
 
 def _name(path: Path) -> str:
-    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    folder, *rest = path.with_suffix("").parts
+    return ".".join([INSTALLED_AS.get(folder, folder), *rest]).removesuffix(".__init__")
 
 
 def imports(texts: Mapping[str, str]) -> Imports:
@@ -74,13 +79,17 @@ def breaches(imported: Imports) -> list[str]:
         if name == "cppo" or name.removeprefix("cppo.") in ALIASES:
             continue  # these hand on names
         for other in others:
-            if other.startswith("cppo") and (name.startswith("envs") or not _runs_down(name, other)):
+            if _is_in_house(other) and not (_is_in_house(name) and _runs_down(name, other)):
                 found.append(f"{name} imports {other}")
     try:
         TopologicalSorter(imported).prepare()
     except CycleError as error:
         found.append(f"circle: {' -> '.join(error.args[1])}")
     return found
+
+
+def _is_in_house(name: str) -> bool:
+    return name.split(".")[0] == "cppo"
 
 
 def _runs_down(name: str, other: str) -> bool:
@@ -118,7 +127,7 @@ def test_aliases_hold_one_line() -> None:
         ),
         ("cppo.fast.planted", "from cppo.sb3.ppo import CPPO", "cppo.fast.planted imports cppo.sb3.ppo"),
         ("cppo.checks", "from cppo.layers import labels", "cppo.checks imports cppo.layers.labels"),
-        ("envs.planted", "from cppo.files import write", "envs.planted imports cppo.files"),
+        ("cppo_envs.planted", "from cppo.files import write", "cppo_envs.planted imports cppo.files"),
         ("cppo.training.planted", "from cppo import CPPO", "cppo.training.planted imports cppo"),
     ],
 )

@@ -20,7 +20,7 @@ from cppo.report.records import Record, distinct, same_task
 from cppo.report.side_by_side import make_film
 from cppo.report.tables import text, write_tables
 from cppo.report.trained_agent import TrainedAgent
-from envs.arguments import whole_number
+from cppo_envs.arguments import whole_number
 
 PROGRAM = "cppo.report"
 DESCRIPTION = """Compare training runs by method: curves, returns by phase, statistics, one HTML page.

@@ -13,7 +13,7 @@ from cppo.report.film import check_film
 from cppo.report.friction_plot import check_plot
 from cppo.report.side_by_side import shared_grounds, together
 from cppo.report.trained_agent import TrainedAgent
-from envs.arguments import whole_number
+from cppo_envs.arguments import whole_number
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.environments import environment_arguments, make_environment
 from cppo.training.trained_policy import read_policy
-from envs.arguments import friction_coefficient
-from envs.friction import FrictionSchedule
+from cppo_envs.arguments import friction_coefficient
+from cppo_envs.friction import FrictionSchedule
 
 
 class Moment(NamedTuple):

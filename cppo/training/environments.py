@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 
-import envs
+import cppo_envs
 from cppo.settings.settings import Settings
 from cppo.training.environment_state import Restorable
 from cppo.training.workers import Workers
@@ -26,7 +26,7 @@ def make_environment(env_id: str, arguments: dict[str, Any]) -> gym.Env:
     if multiprocessing.parent_process() is not None:
         for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which ends its workers in order
             signal.signal(number, signal.SIG_IGN)
-    envs.register_environments()
+    cppo_envs.register_environments()
     return gym.make(env_id, **arguments)
 
 
@@ -56,9 +56,9 @@ def make_vec_env(settings: Settings) -> VecEnv:
 
 def _one_process(settings: Settings) -> type[DummyVecEnv]:
     """The ``VecEnv`` that steps the environments in this process; our own walkers have a faster one."""
-    if settings.env not in envs.ENTRY_POINTS:
+    if settings.env not in cppo_envs.ENTRY_POINTS:
         return DummyVecEnv
-    from envs.vec_env import WalkerVecEnv  # imports PyBullet
+    from cppo_envs.vec_env import WalkerVecEnv  # imports PyBullet
 
     return WalkerVecEnv
 

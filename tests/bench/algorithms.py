@@ -62,12 +62,10 @@ def age(network: ContinualBackprop) -> None:
     for birth in range(life, 0, -life // AGES):
         for step in steps:
             step.fill_(birth)
-        number = 0
         for layer in network.layers:
             units = (layer.age == life - birth).nonzero().flatten()
-            for _ in layer.hidden_layer.parts():
-                network.optimizer_state.restart(number, units)
-                number += 1
+            for part in layer.parts:
+                network.optimizer_state.restart(part, units)
     for step in steps:
         step.fill_(life)
 

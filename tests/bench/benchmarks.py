@@ -22,6 +22,8 @@ from cppo.benchmarks.regression.single import build_learner, squared_errors
 PLAIN_STEPS = 5000
 SEEDS = 100
 STEPS = 50_000
+MNIST = ((100, 4000), (300, 2000), (2000, 120))
+"""Widths, and how many examples are learned at each."""
 
 
 def seconds_of_plain_step(settings: RegressionSettings) -> float:
@@ -56,7 +58,7 @@ def examples_per_second(kind: type[CompiledLearner] | type[TorchLearner], settin
 
 def print_mnist() -> None:
     """Print the figures of permuted MNIST, each learner's against its own loop in torch and against backprop's."""
-    for width, count in ((100, 4000), (300, 2000), (2000, 120)):
+    for width, count in MNIST:
         bp = examples_per_second(TorchLearner, MnistSettings(width=width).resolved(), count // 2)
         print(f"mnist, width {width}, plain torch, backprop: {bp:.0f} examples a second")
         for learner in ("bp", "l2", "shrink-perturb", "adam", "cbp"):

@@ -15,11 +15,12 @@ import gymnasium as gym
 import numpy as np
 import pybullet
 
-import envs  # noqa: F401  registers the environments
-from envs.ant import FastAnt
+import cppo_envs  # noqa: F401  registers the environments
+from cppo_envs.ant import FastAnt
 
 ORIGINAL, BARE, FAST, SLIPPERY = "AntBulletEnv-v0", "PyBullet alone", "FastAnt-v0", "SlipperyAnt-v0"
 STEPS_PER_TURN = 250
+TURNS = 40
 
 
 class UnfilteredAnt(FastAnt):
@@ -135,7 +136,7 @@ def report(seconds: dict[str, np.ndarray]) -> str:
 def main() -> None:
     """Measure on one core and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=40, help="turns of 250 steps each (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=TURNS, help="turns of 250 steps each (default: %(default)s)")
     turns = parser.parse_args().turns
     if sys.platform.startswith("linux"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

@@ -26,10 +26,11 @@ from cppo.fast import closed_form, matmul
 from cppo.fast.closed_form import ClosedFormUpdate
 from cppo.fast.networks import PlainNetwork, Workspace
 from cppo.fast.policy import LeanMlpPolicy, QuickMlpPolicy
-from envs.vec_env import WalkerVecEnv
+from cppo_envs.vec_env import WalkerVecEnv
 from tests.bench.update import seconds, with_rollout
 
 N_ENVS, STEPS, ROLLOUT = 4, 60, 2048
+TURNS, COMPILER = 9, "inductor"
 WORKSPACE_FOR = PlainNetwork._workspace_for
 Timed = Callable[[], float]
 
@@ -95,7 +96,7 @@ def updating(around: Callable[[], contextlib.AbstractContextManager] = contextli
 def print_compiled(turns: int) -> None:
     """Compare an update whose passes torch.compile compiles; before the others, whose switches have it compile anew."""
     plain, model = with_rollout("ppo-adam"), with_rollout("ppo-adam")
-    model.policy.evaluate_actions = torch.compile(model.policy.evaluate_actions)
+    model.policy.evaluate_actions = torch.compile(model.policy.evaluate_actions, backend=COMPILER)
     begin = time.perf_counter()
     model.train()
     compiling = time.perf_counter() - begin
@@ -172,11 +173,11 @@ def levers() -> dict[str, Timed]:
     } | {f"  without {name}": updating(around, update="closed-form") for name, around in WITHOUT.items()}
 
 
-def main(turns: int = 9) -> None:
+def main() -> None:
     torch.set_num_threads(1)
-    print_compiled(turns)
+    print_compiled(TURNS)
     timed = levers()
-    times = [{name: run() for name, run in timed.items()} for _ in range(turns)]
+    times = [{name: run() for name, run in timed.items()} for _ in range(TURNS)]
     for name in timed:
         print(f"{name:44} {statistics.median(each[name] for each in times):6.1f} us a step")
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from cppo.runs.folder import RunFolder
 from cppo.training.trained_policy import read_policy
-from envs.vec_env import WalkerVecEnv
+from cppo_envs.vec_env import WalkerVecEnv
 
 AT_ONCE = 20
 MODELS = ("original", "merged")

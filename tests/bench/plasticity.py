@@ -16,10 +16,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
 from cppo import PlasticityCallback
-from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
 from cppo.training.environments import make_vec_env
 from tests.bench.algorithms import IMAGES, VECTORS, Noise
+from tests.bench.update import nature
+
+BEFORE, STEPS = 2000, 400
+"""Steps of SAC and DQN before they learn, and while they are timed."""
 
 
 class Stopwatch:
@@ -59,7 +62,7 @@ class Stopwatch:
 
 
 def ppo() -> None:
-    settings = Settings(algo="cppo-l2", env="FastAnt-v0").resolved()
+    settings = nature(algo="cppo-l2", env="FastAnt-v0")
     model = build_model(settings, make_vec_env(settings))
     model.set_logger(Logger(None, []))
     model.learn(2 * settings.n_steps * settings.n_envs)
@@ -76,9 +79,11 @@ def ppo() -> None:
 
 def off_policy(name: str, algorithm: Any, policy: str, spaces: tuple, steps: int, **options: Any) -> None:
     """Time some steps and one measurement, and scale the steps up to the interval between two."""
-    model = algorithm(policy, Noise(*spaces), buffer_size=2100, learning_starts=2000, seed=0, device="cpu", **options)
+    model = algorithm(
+        policy, Noise(*spaces), buffer_size=BEFORE + 100, learning_starts=BEFORE, seed=0, device="cpu", **options
+    )
     model.set_logger(Logger(None, []))
-    model.learn(2000, log_interval=None)
+    model.learn(BEFORE, log_interval=None)
     callback = PlasticityCallback()
     callback.init_callback(model)
     interval = callback._interval()
@@ -99,8 +104,8 @@ def _say(name: str, watch: Stopwatch, seconds: float) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     ppo()
-    off_policy("SAC at its defaults", SAC, "MlpPolicy", VECTORS, 400)
-    off_policy("DQN with a NatureCNN", DQN, "CnnPolicy", IMAGES, 400)
+    off_policy("SAC at its defaults", SAC, "MlpPolicy", VECTORS, STEPS)
+    off_policy("DQN with a NatureCNN", DQN, "CnnPolicy", IMAGES, STEPS)
 
 
 if __name__ == "__main__":

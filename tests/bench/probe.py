@@ -19,6 +19,7 @@ from cppo import ContinualBackprop
 from cppo.plasticity.fitting import compare_fitting, random_targets
 from cppo.plasticity.layers import measure_module
 
+TARGETS, STEPS = 300, 500
 adam = partial(torch.optim.Adam, lr=1e-3)
 
 
@@ -62,7 +63,7 @@ def fit_one_after_another(net: nn.Module, optimizer: torch.optim.Optimizer, inpu
 def main() -> None:
     torch.set_num_threads(1)
     inputs = gather()
-    for n_targets, rate in ((0, 0.0), (300, 0.0), (300, 1e-4)):
+    for n_targets, rate in ((0, 0.0), (TARGETS, 0.0), (TARGETS, 1e-4)):
         body = build(1)
         net = nn.Sequential(*body, nn.Linear(256, 1))
         optimizer = adam(net.parameters())
@@ -70,7 +71,7 @@ def main() -> None:
             ContinualBackprop(net, optimizer, replacement_rate=rate, maturity_threshold=100)
         if n_targets:
             fit_one_after_another(net, optimizer, inputs, n_targets)
-        fitting = compare_fitting(body, build, inputs, adam, n_targets=5, n_steps=500, seed=5000)
+        fitting = compare_fitting(body, build, inputs, adam, n_targets=5, n_steps=STEPS, seed=5000)
         last = measure_module(net, inputs)["2"]
         ratios = ", ".join(f"{ratio:.2f}" for ratio in fitting.ratios)
         errors = f"{np.mean(fitting.trained):.3f} against {np.mean(fitting.fresh):.3f}"

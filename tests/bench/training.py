@@ -29,13 +29,13 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 
 from cppo.plasticity.callback import PlasticityCallback
-from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
 from cppo.training.progress import Progress
 from cppo.training.starting import build
-from tests.bench.update import age, seconds, with_rollout
+from tests.bench.update import age, nature, seconds, with_rollout
 
 ROLLOUT = 2048
+TURNS = 8
 THEIRS = "PPO of stable-baselines3 on AntBulletEnv-v0"
 UPDATES = ("autograd", "closed-form")
 """CPPO's, on SlipperyAnt-v0."""
@@ -44,7 +44,7 @@ Turn = Callable[[], None]
 
 def theirs() -> Turn:
     """A turn, a rollout and an update, of stable-baselines3's PPO."""
-    settings = Settings(algo="ppo", env="AntBulletEnv-v0", n_envs=4).resolved()
+    settings = nature(algo="ppo", env="AntBulletEnv-v0", n_envs=4)
     model = build_model(settings, make_vec_env("AntBulletEnv-v0", settings.n_envs))
     model.verbose = 0
     return lambda: model.learn(ROLLOUT, reset_num_timesteps=False)
@@ -52,7 +52,7 @@ def theirs() -> Turn:
 
 def ours(folder: str, update: str) -> tuple[Turn, PPO]:
     """A turn of CPPO with everything that a run does meanwhile, and the agent."""
-    settings = Settings(algo="cppo", frictions=(0.8,), n_envs=4, processes=False, update=update).resolved()
+    settings = nature(algo="cppo", frictions=(0.8,), n_envs=4, processes=False, update=update)
     model = build(settings)
     model.set_logger(configure(folder, ["csv", "tensorboard"]))
     model.learn(ROLLOUT)
@@ -128,7 +128,7 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=8, help="rollouts and updates of each (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=TURNS, help="rollouts and updates of each (default: %(default)s)")
     turns = parser.parse_args().turns
     torch.set_num_threads(1)
     if sys.platform.startswith("linux"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +21,8 @@ from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
 
 TURNS = 15
+SETTINGS: dict[str, Any] = {}
+"""What is not as the protocol says: nothing, see ``tests/bench/tiny.py``."""
 
 
 class Noise(gym.Env):
@@ -39,9 +42,14 @@ class Noise(gym.Env):
         return self.np_random.normal(size=28).astype(np.float32)
 
 
+def nature(**options: Any) -> Settings:
+    """Settings of the nature protocol."""
+    return Settings(**SETTINGS | options).resolved()
+
+
 def with_rollout(algo: str, **options: object) -> PPO:
     """Build the agent of the nature protocol with a rollout to learn from."""
-    settings = Settings(algo=algo, env="FastAnt-v0", **options).resolved()
+    settings = nature(algo=algo, env="FastAnt-v0", **options)
     model = build_model(settings, DummyVecEnv([Noise] * settings.n_envs))
     _, callback = model._setup_learn(settings.n_steps * settings.n_envs)
     model.collect_rollouts(model.env, callback, model.rollout_buffer, settings.n_steps)

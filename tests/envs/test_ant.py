@@ -12,7 +12,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-import envs  # noqa: F401  registers the environments
+import cppo_envs  # noqa: F401  registers the environments
 
 pybullet = pytest.importorskip("pybullet")
 

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import envs  # noqa: F401  registers the environments
+import cppo_envs  # noqa: F401  registers the environments
 
 pytest.importorskip("pybullet")
 
@@ -77,6 +77,6 @@ def test_a_window_without_a_display_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_unknown_render_mode_is_refused() -> None:
     with pytest.raises(ValueError, match='render_mode must be None, "human" or "rgb_array", got \'ansi\''):
-        from envs.ant import FastAnt
+        from cppo_envs.ant import FastAnt
 
         FastAnt(render_mode="ansi")

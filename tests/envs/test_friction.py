@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.friction import FrictionSchedule
+from cppo_envs.friction import FrictionSchedule
 
 seeds = st.integers(0, 2**70)
 phases = st.integers(0, 2**40)

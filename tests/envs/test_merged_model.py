@@ -9,9 +9,9 @@ from scipy import stats
 
 pytest.importorskip("pybullet")
 
-from envs.ant import FastAnt
-from envs.engine import pybullet
-from envs.slippery import slippery_ant
+from cppo_envs.ant import FastAnt
+from cppo_envs.engine import pybullet
+from cppo_envs.slippery import slippery_ant
 
 # Signs that make a positive target swing a leg forward and push its foot down, in the order of the legs.
 FORWARD, DOWN = np.array([-1, -1, 1, 1]), np.array([1, -1, -1, 1])

@@ -12,13 +12,13 @@ def run(code):
 
 def test_importing_pybullet_prints_nothing():
     pytest.importorskip("pybullet")
-    done = run("import envs.bullet_world")
+    done = run("import cppo_envs.bullet_world")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_only_the_block_is_silent():
     done = run(
-        "import os; from envs.quiet import silent_stderr\n"
+        "import os; from cppo_envs.quiet import silent_stderr\n"
         "with silent_stderr(): os.write(2, b'inside')\n"
         "os.write(2, b'after')\n"
         "with silent_stderr(): raise ValueError('out of it')"

@@ -8,12 +8,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import envs  # noqa: F401  registers the environments
-from envs.friction import FrictionSchedule
+import cppo_envs  # noqa: F401  registers the environments
+from cppo_envs.friction import FrictionSchedule
 
 pybullet = pytest.importorskip("pybullet")
 
-from envs.slippery import ChangingFriction  # noqa: E402  needs pybullet
+from cppo_envs.slippery import ChangingFriction  # noqa: E402  needs pybullet
 
 STILL = np.zeros(8, np.float32)
 

@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("pybullet")
 
-from envs.ant import FastAnt
-from envs.friction import FrictionSchedule
-from envs.slippery import ChangingFriction
+from cppo_envs.ant import FastAnt
+from cppo_envs.friction import FrictionSchedule
+from cppo_envs.slippery import ChangingFriction
 
 BACK_AND_FORTH = FrictionSchedule(change_every=60, frictions=[0.8, 0.05, 2.0])
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from envs.summation import means_of_power_and_heat, pairwise_sum
+from cppo_envs.summation import means_of_power_and_heat, pairwise_sum
 
 numbers = st.floats(-1e3, 1e3)
 singles = st.floats(-1e3, 1e3, width=32)

@@ -10,12 +10,12 @@ from gymnasium.error import ResetNeeded
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-import envs  # noqa: F401  registers the environments
+import cppo_envs  # noqa: F401  registers the environments
 
 pytest.importorskip("pybullet")
 
-from envs.ant import FastAnt
-from envs.vec_env import WalkerVecEnv
+from cppo_envs.ant import FastAnt
+from cppo_envs.vec_env import WalkerVecEnv
 
 SLIPPERY = partial(gym.make, "SlipperyAnt-v0", max_episode_steps=25, change_every=50, n_envs=3)
 KINDS = {

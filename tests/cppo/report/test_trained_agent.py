@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 from cppo.report.trained_agent import Moment, TrainedAgent
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
-from envs.friction import FrictionSchedule
+from cppo_envs.friction import FrictionSchedule
 
 
 def agent_trained_for(steps: int, **settings: Any) -> TrainedAgent:
