@@ -122,7 +122,7 @@ class BulletWalker(gym.Env[np.ndarray, np.ndarray]):
         return self._spec
 
     @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:  # type: ignore[override]
+    def spec(self, spec: EnvSpec | None) -> None:
         self._spec = None if spec is None else dataclasses.replace(spec, kwargs=plain(spec.kwargs))
 
     @property
