@@ -50,7 +50,6 @@ def naming(path: Path) -> Iterator[None]:
 def check_writable(path: Path) -> None:
     """Find out before the work starts whether its result can be written; makes the folder if need be.
 
-    :param path: where a file is to be written
     :raises OSError: if that is not possible
     """
     if path.exists() and not path.is_file():

@@ -19,7 +19,6 @@ Observations = Tensor | dict[str, Tensor]
 class Batch:
     """Observations as the buffers hold them, and for critics the actions taken.
 
-    :param observations: a tensor, or a dict of tensors
     :param actions: None where no network judges actions
     """
 
@@ -36,10 +35,7 @@ class Batch:
 
 
 class RecentRollouts:
-    """The observations of the last rollouts, no more of them than it takes for a batch.
-
-    :param n_samples: size of a batch
-    """
+    """The observations of the last rollouts, no more of them than it takes for a batch."""
 
     def __init__(self, n_samples: int) -> None:
         self.n_samples = n_samples
@@ -81,8 +77,6 @@ def from_replay_buffer(buffer: ReplayBuffer, n_samples: int) -> Batch:
 def as_networks_see(batch: Batch, model: BaseAlgorithm, is_normalized: bool) -> tuple[Any, Tensor | None]:
     """Normalise observations as the algorithm does when it learns, and bring the batch to the networks' device.
 
-    :param batch: the batch
-    :param model: the algorithm
     :param is_normalized: whether its buffer holds normalised observations, as rollout buffers do
     """
     values: Any = batch.observations

@@ -69,8 +69,6 @@ def collect_features(
 ) -> dict[str, Tensor]:
     """Run the networks of a policy on a batch and take down the features, without touching the policy or any generator.
 
-    :param policy: of stable-baselines3 or sb3-contrib
-    :param layers: what ``find_measured_layers`` found in it
     :param observations: a tensor, or a dict of tensors, as they lie in the buffers of stable-baselines3
     :param actions: what critics judge, zeros by default
     :return: for each layer that ran, by name, its features of shape (samples, units)

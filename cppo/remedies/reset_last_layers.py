@@ -113,11 +113,7 @@ def _last_layers(module: nn.Module, n_layers: int, example_input: Any) -> list[U
 
 
 def last_layers(depths: dict[nn.Module, int], n_layers: int) -> list[Any]:
-    """The layers that have fewer than ``n_layers`` others behind them.
-
-    :param depths: what ``find_depths`` found
-    :param n_layers: how many from the end
-    """
+    """The layers that have fewer than ``n_layers`` others behind them."""
     return [layer for layer, depth in depths.items() if depth <= n_layers]
 
 

@@ -139,7 +139,6 @@ def remodel_policy(policy: BasePolicy, remedies: RemedySettings) -> BasePolicy:
 
     :param policy: a policy as it was built; its optimizers are given the new parameters
     :param remedies: settings by name; other remedies than changes of the network are passed over
-    :return: the policy
     :raises ValueError: if its networks can't be changed so
     """
     changes = {name: settings for name, settings in remedies.items() if name in CHANGES}

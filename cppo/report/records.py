@@ -40,12 +40,7 @@ NOT_METHOD = (
 
 @dataclass(frozen=True)
 class Record:
-    """A run's figures: one value a row of ``progress.csv``, NaN where a row has none.
-
-    :param folder: the run
-    :param settings: how it was trained
-    :param columns: every column of numbers
-    """
+    """A run's figures: one value a row of ``progress.csv``, NaN where a row has none."""
 
     folder: RunFolder
     settings: Settings
@@ -106,7 +101,6 @@ class Record:
     def mean_return(self, rows: np.ndarray) -> float:
         """Mean of the returns of all episodes that ended in some rows, each counted once.
 
-        :param rows: true for those
         :return: NaN if no episode ended
         """
         weights = self.weights[rows]

@@ -21,7 +21,6 @@ INTERVAL = ("iqm", "low", "high")
 def write_tables(folder: Path, comparison: Comparison) -> list[Path]:
     """Write all CSV files.
 
-    :param folder: where to
     :return: the files: ``summary``, ``superiority``, ``phases`` (by run), ``curve``, ``insides``
     """
     tables = {

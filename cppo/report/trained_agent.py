@@ -40,10 +40,6 @@ class Moment(NamedTuple):
 class TrainedAgent:
     """The agent that a training run has made.
 
-    :param folder: the run
-    :param settings: how it was trained
-    :param steps_trained: environment steps it was trained for
-    :param policy: its networks
     :param phases_met: numbers of the phases of its training; None: not known, all that were due
     """
 
@@ -57,7 +53,6 @@ class TrainedAgent:
     def load(cls, path: Path) -> TrainedAgent:
         """Read the agent of a run.
 
-        :param path: the folder of the run
         :raises OSError: if the run or its model is missing
         :raises ValueError: if a file of it can't be read, or the model is of another environment or not finite
         :raises gymnasium.error.Error: if its environment can't be made here
