@@ -25,15 +25,12 @@ class ResetLastLayers(Remedy):
 
     Source: Nikishin et al., "The Primacy Bias in Deep Reinforcement Learning", ICML 2022. They reset the last layer or
     the last few of a Q-network, optimizer state included; the default period is the one they use for SAC (of which they
-    reset all). Target networks follow as ever.
+    reset all). Target networks follow as ever. The other arguments are those of ``Remedy``.
 
-    :param module: the network
-    :param optimizer: the optimizer that trains it
     :param n_layers: how many layers from the end; of a network with several ends, so many from each
     :param every: optimizer steps from one time to the next
     :param initializer: where new weights come from: a name in ``cppo.cbp.initializers.INITIALIZERS``, or a function
     :param layers: the layers to reset, by hand; then ``n_layers`` has no meaning
-    :param seed: of the new weights; None derives it from torch's own seed
     :param example_input: what to run the module with, to see which layers are the last
     :raises ValueError: where there is no layer to reset
     """
