@@ -51,7 +51,10 @@ class ResetLastLayers(Remedy):
         drawn_from = find_initializer(initializer)
         super().__init__(module, optimizer, seed)
         self.initializer, self.every, self.n_resets = drawn_from, every, 0
-        self.layers = self._trained(_last_layers(module, n_layers, example_input) if layers is None else layers)
+        if layers is None:
+            inner = unwrapped(module)
+            layers = last_layers(on_example(inner, example_input, lambda run: find_depths(inner, [run])), n_layers)
+        self.layers = self._trained(layers)
         for number, layer in enumerate(self.layers):
             self.register_buffer(f"size_{number}", _root_mean_square(layer.weight.detach()))
             if layer.bias is not None:
@@ -102,11 +105,6 @@ class ResetLastLayers(Remedy):
         """Restore it."""
         super().set_extra_state(state)
         self.n_resets = state["n_resets"]
-
-
-def _last_layers(module: nn.Module, n_layers: int, example_input: Any) -> list[UnitModule]:
-    module = unwrapped(module)
-    return last_layers(on_example(module, example_input, lambda run: find_depths(module, [run])), n_layers)
 
 
 def last_layers(depths: dict[nn.Module, int], n_layers: int) -> list[Any]:
