@@ -32,7 +32,6 @@ def parse(
 ) -> Flags:
     """Read the command line into a dataclass.
 
-    :param flags: a dataclass whose fields are the flags
     :param description: what it does, the first part of ``--help``
     :param default: where defaults come from; by default the dataclass itself
     :return: the flags; bad ones end the program with one line on stderr and exit code 2

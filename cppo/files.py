@@ -16,7 +16,6 @@ def replacing(path: Path) -> Iterator[Path]:
     It is on the disk, not only in the system's memory, before it gets its name.
 
     :param path: the file's name; what was there before is kept until then, and for good if the writing fails
-    :return: the temporary name
     """
     target = path.resolve()
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")

@@ -34,7 +34,6 @@ SECONDS_BETWEEN_LOOKS = 0.2
 class GridRun:
     """A run of the grid and where it stands.
 
-    :param name: of its folder
     :param settings: what it is to be trained with
     :param steps_before: environment steps trained by earlier starts
     :param state: "waiting", "running", "running elsewhere", "finished", "stopped" or "failed"

@@ -69,8 +69,6 @@ def compare_fitting(
     :param inputs: shape (samples, ...), what the network is used to see
     :param make_optimizer: makes the optimizer of the parameters it is given
     :param n_targets: number of targets, each with a fresh network of its own
-    :param n_steps: optimizer steps for each
-    :param batch_size: samples a step
     :param seed: of the first target; the next ones count up
     :raises ValueError: for a number below 1
     """

@@ -40,8 +40,6 @@ class MeasuredLayer:
         """Take the units' features out of what the reader was given.
 
         Of a feature map each sample contributes one position, and all positions get their turn.
-
-        :param given: the reader's input
         :param first_sample: number of the first sample in a larger batch
         :return: shape (samples, units)
         """

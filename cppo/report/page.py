@@ -33,7 +33,6 @@ def write_page(
 ) -> None:
     """Write the page.
 
-    :param films: shown side by side
     :param left_out: runs that aren't part of it, with the reason
     """
     parts = {

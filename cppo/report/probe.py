@@ -34,7 +34,6 @@ class Probe:
 
     :param friction: of the ground on which the inputs were gathered; None where there is none
     :param n_steps: optimizer steps towards each target
-    :param fittings: by name of the network
     """
 
     friction: float | None

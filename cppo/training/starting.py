@@ -30,7 +30,6 @@ CHANGEABLE = ("total_timesteps", "keep_checkpoints", "restart_workers", "update"
 class Training:
     """A run that is ready to train.
 
-    :param model: the agent with its environments
     :param lock: the folder's, taken
     :param checkpoint: where it continues; None: at its beginning
     """

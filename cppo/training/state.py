@@ -43,7 +43,6 @@ def capture(model: PPO, callbacks: Sequence[BaseCallback]) -> State:
 def restore(model: PPO, state: State, seed: int) -> None:
     """Bring a model that was built with the same settings into a captured state.
 
-    :param state: what ``capture`` took down
     :raises ValueError: if it is the state of something else
     """
     try:

@@ -65,7 +65,6 @@ def train(training: Training) -> Outcome:
 def learn(training: Training, session: Session, callbacks: list[BaseCallback]) -> Ending:
     """Let the model learn what is left, and save it unless the training failed or was stopped at once.
 
-    :param session: called after each update
     :param callbacks: called by the model, the session last
     :return: how it ended; errors that no input can cause are raised
     """
