@@ -32,10 +32,6 @@ def check_hyperparameters(
 def check_number(name: str, value: float, lowest: float, highest: float, allowed: str, whole: bool = False) -> None:
     """Check one number.
 
-    :param name: of the argument
-    :param value: its value
-    :param lowest: lowest value allowed
-    :param highest: highest value allowed
     :param allowed: how to say so
     :param whole: whether fractions are refused
     :raises TypeError: if it is no number

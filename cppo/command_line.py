@@ -32,11 +32,8 @@ def parse(
 ) -> Flags:
     """Read the command line into a dataclass.
 
-    :param flags: a dataclass whose fields are the flags
-    :param program: the command's name
     :param description: what it does, the first part of ``--help``
     :param default: where defaults come from; by default the dataclass itself
-    :param args: the command line; by default that of the program
     :return: the flags; bad ones end the program with one line on stderr and exit code 2
     """
     given: dict[str, Any] = {"default": default} if default is not None else {}
@@ -46,9 +43,6 @@ def parse(
 def parse_known(flags: type[Flags], program: str, args: Sequence[str]) -> tuple[Flags, list[str]]:
     """Read some flags of a command line, ``--help`` not among them.
 
-    :param flags: a dataclass whose fields are the flags
-    :param program: the command's name
-    :param args: the command line
     :return: the flags, and the rest of the command line; bad ones end the program as they do in ``parse``
     """
     return _parse(program, flags, args=args, return_unknown_args=True, add_help=False)
@@ -95,7 +89,6 @@ def show_warnings_plainly(program: str) -> None:
 def aligned(rows: Sequence[Sequence[str]], n_left: int = 2) -> str:
     """Set rows as columns: the first ones flush left, the others, of figures, flush right.
 
-    :param rows: the cells of each row
     :param n_left: how many columns are flush left
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

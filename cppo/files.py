@@ -16,7 +16,6 @@ def replacing(path: Path) -> Iterator[Path]:
     It is on the disk, not only in the system's memory, before it gets its name.
 
     :param path: the file's name; what was there before is kept until then, and for good if the writing fails
-    :return: the temporary name
     """
     target = path.resolve()
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
@@ -50,7 +49,6 @@ def naming(path: Path) -> Iterator[None]:
 def check_writable(path: Path) -> None:
     """Find out before the work starts whether its result can be written; makes the folder if need be.
 
-    :param path: where a file is to be written
     :raises OSError: if that is not possible
     """
     if path.exists() and not path.is_file():

@@ -72,7 +72,6 @@ def estimate_iqm(strata: Sequence[np.ndarray], resamples: int = RESAMPLES) -> Es
     """Interquartile mean over all scores of all runs, with a stratified percentile bootstrap over the runs.
 
     :param strata: for each stratum an array (runs, scores); runs are drawn anew within their stratum
-    :param resamples: how often
     """
     value = interquartile_mean(np.concatenate([scores.ravel() for scores in strata]))
     if min(len(scores) for scores in strata) < 2:
@@ -85,7 +84,6 @@ def estimate_curve(runs: np.ndarray, resamples: int = RESAMPLES_OF_CURVES) -> li
     """Interquartile mean of each point of a curve, each with its own bootstrap interval over the runs.
 
     :param runs: an array (runs, points); NaN where a run has no value
-    :param resamples: how often the runs are drawn anew
     :return: None at points where no run has a value
     """
     points: list[Estimate | None] = [None] * runs.shape[1]

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 def make_executor(kind: Literal["local", "ray"], jobs: int, ray_address: str | None) -> LocalExecutor | RayExecutor:
     """Make an executor.
 
-    :param kind: on this machine, or on a Ray cluster
-    :param jobs: how many at a time on this machine
-    :param ray_address: of the cluster
     :raises ImportError: if Ray isn't installed
     :raises OSError: if there is no cluster at the address
     """

@@ -30,7 +30,6 @@ class PlannedRun:
 def seeds(words: Iterable[str | int]) -> list[int]:
     """Read seeds given as numbers and as ranges: ``0:10`` is 0 to 9.
 
-    :param words: each a number or a range
     :return: the seeds, each once
     :raises ValueError: for anything else, and for an empty or endless list
     """
@@ -62,7 +61,6 @@ def expand(bases: Sequence[Settings], lists: Mapping[str, Sequence[Any]]) -> lis
     by that are one.
 
     :param bases: settings, not resolved yet, one for each combination of protocol and algorithm
-    :param lists: values of further settings
     :raises ValueError: for values that are refused, a setting that has an effect nowhere, or too many runs
     """
     count = len(bases)

@@ -66,7 +66,6 @@ PlainLoader.add_constructor("tag:yaml.org,2002:int", PlainLoader.construct_plain
 def read_grid(path: Path) -> list[PlannedRun]:
     """Read the runs of a grid from its file.
 
-    :param path: the YAML file
     :raises OSError: if it can't be read
     :raises ValueError: if it is no grid; the message names the file, the key and what is allowed
     """

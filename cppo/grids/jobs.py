@@ -21,8 +21,6 @@ PR_SET_PDEATHSIG = 1
 class Job:
     """What is to be run; plain values, so that it can be sent to another machine.
 
-    :param name: of the run
-    :param folder: the run's folder
     :param command: the script and its flags that train it, from its beginning or its last checkpoint
     """
 
@@ -40,7 +38,6 @@ class Job:
 class Events:
     """What happened to the jobs, by name.
 
-    :param begun: those that were started
     :param lost: those whose worker was lost, and that are taken up again when there is room
     :param ended: those at work no more, with the reason, in a line, why they ended early; empty if all went well
     """

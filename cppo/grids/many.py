@@ -34,8 +34,6 @@ SECONDS_BETWEEN_LOOKS = 0.2
 class GridRun:
     """A run of the grid and where it stands.
 
-    :param name: of its folder
-    :param folder: the run
     :param settings: what it is to be trained with
     :param steps_before: environment steps trained by earlier starts
     :param state: "waiting", "running", "running elsewhere", "finished", "stopped" or "failed"
@@ -72,9 +70,7 @@ class GridRun:
 def plan(runs: Sequence[PlannedRun], root: Path, command: list[str]) -> list[GridRun]:
     """Look at the folders of all runs, then make those that are missing.
 
-    :param runs: of the grid
     :param root: the folder their folders are in
-    :param command: what was typed
     :raises OSError: if a folder holds something else, or can't be written
     :raises ValueError: if a run was trained with other settings, or its environment refuses them
     :raises gymnasium.error.Error: if there is no such environment
@@ -112,8 +108,6 @@ def _check_environments(new: Iterable[Settings]) -> None:
 class GridTraining:
     """Trains what is missing of a grid, and shows its progress.
 
-    :param runs: all runs of the grid
-    :param executor: where they are trained
     :param script: the path of ``train.py``
     """
 
@@ -205,11 +199,7 @@ class GridTraining:
 
 
 def report_grid(runs: Sequence[GridRun], command: Sequence[str]) -> None:
-    """Print the table of all runs, why some ended early, and how to go on.
-
-    :param runs: of the grid
-    :param command: what was typed
-    """
+    """Print the table of all runs, why some ended early, and how to go on."""
     print(summary(runs))
     if any(run.state != "finished" for run in runs):
         print(f"what is missing is trained by the same command: python {shlex.join(command)}")

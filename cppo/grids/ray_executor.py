@@ -36,7 +36,6 @@ class TrainingKilledError(RuntimeError):
 def train_on_worker(job: Job) -> str:
     """Train a run on the node this is called on, as far as it gets.
 
-    :param job: what to run
     :return: in a line, why it ended early; empty if all went well
     :raises TrainingKilledError: if it was killed
     """

@@ -71,8 +71,8 @@ class PlasticityCallback(BaseCallback):
             return self._loaded
         return {
             "rollouts": self._rollouts,
-            "probe": None if self._probe is None else self._probe.as_dict(),
-            "recent": [batch.as_dict() for batch in self._recent.batches],
+            "probe": None if self._probe is None else vars(self._probe),
+            "recent": [vars(batch) for batch in self._recent.batches],
             "initial": dict(self._initial),
             "updates": self._watch.state_dict(),
         }

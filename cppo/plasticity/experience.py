@@ -19,7 +19,6 @@ Observations = Tensor | dict[str, Tensor]
 class Batch:
     """Observations as the buffers hold them, and for critics the actions taken.
 
-    :param observations: a tensor, or a dict of tensors
     :param actions: None where no network judges actions
     """
 
@@ -30,16 +29,9 @@ class Batch:
         values = self.observations
         return len(next(iter(values.values())) if isinstance(values, dict) else values)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The batch as plain values, which ``Batch(**values)`` takes back."""
-        return vars(self).copy()
-
 
 class RecentRollouts:
-    """The observations of the last rollouts, no more of them than it takes for a batch.
-
-    :param n_samples: size of a batch
-    """
+    """The observations of the last rollouts, no more of them than it takes for a batch."""
 
     def __init__(self, n_samples: int) -> None:
         self.n_samples = n_samples
@@ -74,30 +66,21 @@ def fills_batch(buffer: ReplayBuffer, n_samples: int) -> bool:
 def from_replay_buffer(buffer: ReplayBuffer, n_samples: int) -> Batch:
     """Take a batch evenly out of all that a replay buffer holds, with the actions."""
     rows = _evenly_spaced(buffer.size() * buffer.n_envs, n_samples)
-    actions = buffer.actions.reshape(-1, *buffer.actions.shape[2:])[rows]
-    return Batch(_rows(buffer, rows).observations, torch.as_tensor(actions))
+    return Batch(_rows(buffer, rows).observations, _take(buffer.actions, rows))
 
 
 def as_networks_see(batch: Batch, model: BaseAlgorithm, is_normalized: bool) -> tuple[Any, Tensor | None]:
     """Normalise observations as the algorithm does when it learns, and bring the batch to the networks' device.
 
-    :param batch: the batch
-    :param model: the algorithm
     :param is_normalized: whether its buffer holds normalised observations, as rollout buffers do
     """
-    values: Any = batch.observations
-    statistics = model.get_vec_normalize_env()
-    if statistics is not None and not is_normalized:
-        arrays = {k: v.numpy() for k, v in values.items()} if isinstance(values, dict) else values.numpy()
-        values = statistics.normalize_obs(arrays)
-        return obs_as_tensor(values, model.device), _on(model, batch.actions)
-    if isinstance(values, dict):
-        return {key: value.to(model.device) for key, value in values.items()}, _on(model, batch.actions)
-    return values.to(model.device), _on(model, batch.actions)
-
-
-def _on(model: BaseAlgorithm, actions: Tensor | None) -> Tensor | None:
-    return None if actions is None else actions.to(model.device)
+    values = batch.observations
+    arrays: Any = {key: value.numpy() for key, value in values.items()} if isinstance(values, dict) else values.numpy()
+    statistics = None if is_normalized else model.get_vec_normalize_env()
+    if statistics is not None:
+        arrays = statistics.normalize_obs(arrays)
+    actions = None if batch.actions is None else batch.actions.to(model.device)
+    return obs_as_tensor(arrays, model.device), actions
 
 
 def _evenly_spaced(count: int, wanted: int) -> np.ndarray:

@@ -69,8 +69,6 @@ def compare_fitting(
     :param inputs: shape (samples, ...), what the network is used to see
     :param make_optimizer: makes the optimizer of the parameters it is given
     :param n_targets: number of targets, each with a fresh network of its own
-    :param n_steps: optimizer steps for each
-    :param batch_size: samples a step
     :param seed: of the first target; the next ones count up
     :raises ValueError: for a number below 1
     """
@@ -91,7 +89,6 @@ def random_targets(inputs: Tensor, seed: int) -> Tensor:
     """The outputs of a random network of one hidden layer of tanh, standardised.
 
     :param inputs: shape (samples, ...); they are flattened and standardised for it
-    :param seed: of the network
     :return: shape (samples, 1), of mean 0 and variance 1
     """
     generator = torch.Generator().manual_seed(seed)
@@ -114,11 +111,7 @@ def fit(
     """Train a network with a new output layer towards targets.
 
     :param body: maps inputs to features; it is changed
-    :param inputs: shape (samples, ...)
     :param targets: shape (samples, 1), of variance 1
-    :param make_optimizer: makes the optimizer
-    :param n_steps: optimizer steps
-    :param batch_size: samples a step
     :param seed: of the output layer and of the minibatches
     :return: mean squared error on all inputs afterwards; ``DIVERGED`` at most
     """

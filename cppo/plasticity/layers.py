@@ -40,8 +40,6 @@ class MeasuredLayer:
         """Take the units' features out of what the reader was given.
 
         Of a feature map each sample contributes one position, and all positions get their turn.
-
-        :param given: the reader's input
         :param first_sample: number of the first sample in a larger batch
         :return: shape (samples, units)
         """
@@ -58,10 +56,7 @@ class MeasuredLayer:
         return features[number * positions + (number + first_sample) * stride % positions]
 
     def measure(self, features: Tensor) -> dict[str, float]:
-        """All measures of features, by name.
-
-        :param features: shape (samples, units)
-        """
+        """All measures of features of shape (samples, units), by name."""
         features = features.cpu()  # double precision isn't to be had, or is slow, elsewhere
         values = measures.singular_values(features)
         figures = {
@@ -102,9 +97,7 @@ def features_of(
     """Take down the features of layers while a module runs on a batch, in parts.
 
     :param module: the module, which is run in evaluation mode and without gradients
-    :param layers: some of its layers
     :param run: runs it on the samples of a slice
-    :param count: number of samples
     :return: for each layer that ran, by name, its features of shape (samples, units)
     """
     found: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}

@@ -1,8 +1,9 @@
 """Measures of plasticity: plain functions on the features, weights and gradients of one layer of any torch module.
 
-Features are given as (samples, units); of a convolution, channels are units and positions count as samples. The
-functions that name units return a mask of shape (units,), so that ``share`` of it can be logged and the units
-themselves be worked on. Nothing here changes what it is given, draws a random number or knows the rest of ``cppo``.
+Features are given as (samples, units); of a convolution, channels are units and positions count as samples. Features of
+another shape, or without a sample, are a ``ValueError``. The functions that name units return a mask of shape (units,),
+so that ``share`` of it can be logged and the units themselves be worked on. Nothing here changes what it is given,
+draws a random number or knows the rest of ``cppo``.
 
 Sources: Dohare et al., "Loss of plasticity in deep continual learning", Nature 632 (2024); Sokar et al., "The dormant
 neuron phenomenon in deep reinforcement learning", ICML 2023 (ReDo); Roy & Vetterli, "The effective rank", EUSIPCO 2007.
@@ -39,36 +40,19 @@ BOUNDS = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
 
 
 def dead_units(features: Tensor) -> Tensor:
-    """Units whose output is 0 on every sample (Nature).
-
-    :param features: shape (samples, units)
-    :return: a mask, shape (units,)
-    :raises ValueError: if the features have another shape or no sample
-    """
+    """Units whose output is 0 on every sample (Nature)."""
     _check(features)
     return (features == 0).all(dim=0)
 
 
 def dormant_units(features: Tensor, below: float = DORMANT_BELOW) -> Tensor:
-    """Units whose output differs from 0 on less than a share of the samples (Nature: 1 %).
-
-    :param features: shape (samples, units)
-    :param below: the share
-    :return: a mask, shape (units,)
-    :raises ValueError: if the features have another shape or no sample
-    """
+    """Units whose output differs from 0 on less than a share of the samples (Nature: 1 %)."""
     _check(features)
     return (features != 0).sum(dim=0) < below * len(features)
 
 
 def tau_dormant_units(features: Tensor, tau: float = TAU) -> Tensor:
-    """Units whose mean |h|, divided by the layer's mean of it, is at or under tau (ReDo).
-
-    :param features: shape (samples, units)
-    :param tau: the threshold
-    :return: a mask, shape (units,); all are dormant in a layer that is 0 throughout
-    :raises ValueError: if the features have another shape or no sample
-    """
+    """Units whose mean |h|, divided by the layer's mean of it, is at or under tau (ReDo); all in a layer that is 0."""
     _check(features)
     magnitude = features.abs().mean(dim=0, dtype=torch.float64)
     return magnitude <= tau * magnitude.mean()
@@ -82,12 +66,10 @@ def saturated_units(
     Near means that the distance to the middle of the range is ``near`` of the greatest one: |h| >= 0.99 for tanh, below
     0.005 or above 0.995 for sigmoid.
 
-    :param features: shape (samples, units)
     :param activation: "tanh" or "sigmoid"
     :param near: how near, as a share of the way from the middle
     :param share: on how many of the samples
-    :return: a mask, shape (units,)
-    :raises ValueError: for another activation, and if the features have another shape or no sample
+    :raises ValueError: for another activation
     """
     _check(features)
     if activation not in BOUNDS:
@@ -113,9 +95,7 @@ def singular_values(features: Tensor) -> Tensor:
     That takes a fraction of the time of a decomposition of the features themselves. Values below about 1e-8 of the
     largest are noise of that size, which no rank here notices.
 
-    :param features: shape (samples, units)
     :return: largest first, shape (min(samples, units),); NaN if a feature is not finite
-    :raises ValueError: if the features have another shape or no sample
     """
     _check(features)
     matrix = features.detach().double()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from stable_baselines3.common.policies import BasePolicy
@@ -14,8 +13,8 @@ from torch import Tensor
 from cppo.layers.find import sort_out
 from cppo.layers.gradient_graph import find_first_readers
 from cppo.plasticity.layers import MeasuredLayer, bounded, features_of
-from cppo.sb3.policy_layers import trace_policy, trained_networks
-from cppo.sb3.policy_runs import run_network, zero_observation
+from cppo.sb3.policy_layers import runs_on_zeros, trace_policy, trained_networks
+from cppo.sb3.policy_runs import run_network
 
 SHORT_NAMES = (
     (r"^mlp_extractor\.policy_net\b", "actor"),
@@ -40,9 +39,7 @@ def find_measured_layers(policy: BasePolicy) -> list[MeasuredLayer]:
     :raises ValueError: if the policy has no optimizer, or can't be run on zeros
     """
     traced = trace_policy(policy)
-    observation = zero_observation(policy)
-    networks = [trained.network for trained in trained_networks(policy).values()]
-    readers = find_first_readers(policy, [partial(run_network, policy, network, observation) for network in networks])
+    readers = find_first_readers(policy, runs_on_zeros(policy))
     numbers: Counter[str] = Counter()
     layers = []
     for units in traced:
@@ -69,8 +66,6 @@ def collect_features(
 ) -> dict[str, Tensor]:
     """Run the networks of a policy on a batch and take down the features, without touching the policy or any generator.
 
-    :param policy: of stable-baselines3 or sb3-contrib
-    :param layers: what ``find_measured_layers`` found in it
     :param observations: a tensor, or a dict of tensors, as they lie in the buffers of stable-baselines3
     :param actions: what critics judge, zeros by default
     :return: for each layer that ran, by name, its features of shape (samples, units)

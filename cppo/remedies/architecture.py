@@ -24,8 +24,6 @@ ACTIVATION_MODULES = {name.replace("_", "") for name in ACTIVATIONS}
 class Slot(NamedTuple):
     """A hidden layer and the place of its activation, ``sequential[place]``.
 
-    :param name: of the layer
-    :param layer: the layer
     :param sequential: what both are in
     :param place: of the activation
     :param stack: the modules that will stand there, the activation at first
@@ -98,7 +96,6 @@ def remodel(
     Hidden layers are those that another layer reads. Each must stand in an ``nn.Sequential`` with an activation module
     behind it. All weights stay as they are, and so does every random generator.
 
-    :param module: the module, as it was built
     :param changes: settings by name, see ``CHANGES``
     :param optimizers: optimizers it has already; they are given the new parameters
     :param example_input: what to run the module with (see ``find_hidden_layers``)

@@ -29,18 +29,13 @@ class CCBP(UnitRemedy):
     Source: "Learning Continually at Peak Performance with Continuous Continual Backpropagation", submitted to ICLR 2026
     (openreview UJqXhFFzKu). Written after its authors' code (LucMc/continual-learning, ``ccbp``); the paper's text was
     not at hand but for its abstract. Defaults: that code's, and the rate that is said to be the paper's best (table 3).
+    The other arguments are those of ``UnitRemedy``.
 
-    :param module: the network
-    :param optimizer: the optimizer that trains it
     :param replacement_rate: share by which a useless unit is reset each time
     :param every: optimizer steps from one time to the next
     :param decay_rate: decay of the running average of utility
     :param sharpness: how fast the share falls with utility
     :param threshold: utility up to which a unit is reset by the full share
-    :param initializer: where new weights come from: a name in ``cppo.cbp.initializers.INITIALIZERS``, or a function
-    :param hidden_layers: the layers, where tracing can't tell
-    :param seed: of the new weights; None derives it from torch's own seed
-    :param example_input: what to trace the module with (see ``find_hidden_layers``)
     """
 
     def __init__(

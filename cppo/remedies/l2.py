@@ -16,11 +16,9 @@ class L2(GradientPull):
     ``weight_decay`` does in SGD and Adam, bit for bit, so an optimizer with that argument needs no ``L2``.
 
     Source of the default: Dohare et al., "Loss of plasticity in deep continual learning", Nature 632 (2024), PPO + L2.
+    The other arguments are those of ``Remedy``.
 
-    :param module: the network
-    :param optimizer: the optimizer that trains it
     :param weight_decay: strength of the pull; 0 changes nothing
-    :param seed: not needed; every remedy takes one
     """
 
     def __init__(

@@ -135,7 +135,6 @@ def leaky_sums(inputs: Tensor, start: Tensor, decay: float) -> tuple[Tensor, Ten
 
     :param inputs: shape (samples, features)
     :param start: s before the first sample, shape (features,)
-    :param decay: the constant
     :return: s before each sample, of the inputs' shape, and s after the last one
     """
     before = []

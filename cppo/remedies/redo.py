@@ -26,17 +26,12 @@ class ReDo(UnitRemedy):
     new parameters. Nothing moves to the readers' biases.
 
     Source: Sokar et al., "The Dormant Neuron Phenomenon in Deep Reinforcement Learning", ICML 2023, where a DQN does so
-    every 1000 steps. The default is that of Dohare et al., Nature 632 (2024), for PPO.
+    every 1000 steps. The default is that of Dohare et al., Nature 632 (2024), for PPO. The other arguments are those of
+    ``UnitRemedy``.
 
-    :param module: the network
-    :param optimizer: the optimizer that trains it
     :param threshold: tau, the score up to which a unit is dormant; 0 recycles dead units only
     :param every: optimizer steps from one time to the next
-    :param initializer: where new weights come from: a name in ``cppo.cbp.initializers.INITIALIZERS``, or a function
     :param reset_optimizer_state: give a recycled unit's weights the optimizer state of new parameters
-    :param hidden_layers: the layers, where tracing can't tell
-    :param seed: of the new weights; None derives it from torch's own seed
-    :param example_input: what to trace the module with (see ``find_hidden_layers``)
     """
 
     def __init__(

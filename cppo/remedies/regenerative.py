@@ -17,11 +17,9 @@ class RegenerativeRegularization(GradientPull):
 
     Source: Kumar, Marklund & Van Roy, "Maintaining Plasticity in Continual Learning via Regenerative Regularization",
     arXiv 2308.11958, equation 1. They choose the strength for each problem among powers of ten up to 1e-2.
+    The other arguments are those of ``Remedy``.
 
-    :param module: the network
-    :param optimizer: the optimizer that trains it
     :param strength: of the penalty; 0 changes nothing
-    :param seed: not needed; every remedy takes one
     """
 
     def __init__(

@@ -38,7 +38,6 @@ SET_BY_THE_ALGORITHM = {"module", "optimizer", "slot", "hidden_layers", "layers"
 def check_remedies(remedies: Mapping[str, Mapping[str, Any]], with_cbp: bool) -> None:
     """Check that remedies exist, have the settings they are given, and go together.
 
-    :param remedies: settings by name
     :param with_cbp: whether continual backpropagation is at work besides
     :raises ValueError: names what doesn't fit
     """

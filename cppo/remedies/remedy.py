@@ -152,7 +152,6 @@ class GradientPull(Remedy):
         """Give what is added to a parameter's gradient, times the strength.
 
         :param number: which of ``parameters_at_work``
-        :param parameter: the parameter
         """
         raise NotImplementedError
 

@@ -25,15 +25,12 @@ class ResetLastLayers(Remedy):
 
     Source: Nikishin et al., "The Primacy Bias in Deep Reinforcement Learning", ICML 2022. They reset the last layer or
     the last few of a Q-network, optimizer state included; the default period is the one they use for SAC (of which they
-    reset all). Target networks follow as ever.
+    reset all). Target networks follow as ever. The other arguments are those of ``Remedy``.
 
-    :param module: the network
-    :param optimizer: the optimizer that trains it
     :param n_layers: how many layers from the end; of a network with several ends, so many from each
     :param every: optimizer steps from one time to the next
     :param initializer: where new weights come from: a name in ``cppo.cbp.initializers.INITIALIZERS``, or a function
     :param layers: the layers to reset, by hand; then ``n_layers`` has no meaning
-    :param seed: of the new weights; None derives it from torch's own seed
     :param example_input: what to run the module with, to see which layers are the last
     :raises ValueError: where there is no layer to reset
     """
@@ -54,7 +51,10 @@ class ResetLastLayers(Remedy):
         drawn_from = find_initializer(initializer)
         super().__init__(module, optimizer, seed)
         self.initializer, self.every, self.n_resets = drawn_from, every, 0
-        self.layers = self._trained(_last_layers(module, n_layers, example_input) if layers is None else layers)
+        if layers is None:
+            inner = unwrapped(module)
+            layers = last_layers(on_example(inner, example_input, lambda run: find_depths(inner, [run])), n_layers)
+        self.layers = self._trained(layers)
         for number, layer in enumerate(self.layers):
             self.register_buffer(f"size_{number}", _root_mean_square(layer.weight.detach()))
             if layer.bias is not None:
@@ -107,17 +107,8 @@ class ResetLastLayers(Remedy):
         self.n_resets = state["n_resets"]
 
 
-def _last_layers(module: nn.Module, n_layers: int, example_input: Any) -> list[UnitModule]:
-    module = unwrapped(module)
-    return last_layers(on_example(module, example_input, lambda run: find_depths(module, [run])), n_layers)
-
-
 def last_layers(depths: dict[nn.Module, int], n_layers: int) -> list[Any]:
-    """The layers that have fewer than ``n_layers`` others behind them.
-
-    :param depths: what ``find_depths`` found
-    :param n_layers: how many from the end
-    """
+    """The layers that have fewer than ``n_layers`` others behind them."""
     return [layer for layer, depth in depths.items() if depth <= n_layers]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,8 +20,7 @@ from cppo.remedies.remedy import Remedy
 from cppo.remedies.reset_last_layers import ResetLastLayers, last_layers
 from cppo.remedies.unit_remedy import UnitRemedy
 from cppo.sb3.mixin import ContinualBackpropMixin
-from cppo.sb3.policy_layers import find_policy_layers, trained_networks
-from cppo.sb3.policy_runs import run_network, zero_observation
+from cppo.sb3.policy_layers import find_policy_layers, runs_on_zeros, trained_networks
 from cppo.sb3.ppo import CPPO
 
 if TYPE_CHECKING:
@@ -139,7 +138,6 @@ def remodel_policy(policy: BasePolicy, remedies: RemedySettings) -> BasePolicy:
 
     :param policy: a policy as it was built; its optimizers are given the new parameters
     :param remedies: settings by name; other remedies than changes of the network are passed over
-    :return: the policy
     :raises ValueError: if its networks can't be changed so
     """
     changes = {name: settings for name, settings in remedies.items() if name in CHANGES}
@@ -151,9 +149,7 @@ def remodel_policy(policy: BasePolicy, remedies: RemedySettings) -> BasePolicy:
 
 def policy_depths(policy: BasePolicy) -> dict[nn.Module, int]:
     """Count the layers from each layer of a policy to the end (see ``find_depths``)."""
-    observation = zero_observation(policy)
-    networks = [each.network for each in trained_networks(policy).values()]
-    return find_depths(policy, [partial(run_network, policy, network, observation) for network in networks])
+    return find_depths(policy, runs_on_zeros(policy))
 
 
 def attach(policy: BasePolicy, remedies: RemedySettings, seed: int | None) -> nn.ModuleDict:

@@ -15,13 +15,11 @@ class ShrinkAndPerturb(Remedy):
     Source: Ash & Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020, who do it when new data arrive; at
     every step: Dohare et al., Nature 632 (2024). Their code has the shrinking done by SGD's weight decay, so the decay
     here is theirs times the step size. The default is that of Continual ImageNet: 1e-5 times 0.01, and noise 1e-5.
+    The other arguments are those of ``Remedy``.
 
-    :param module: the network
-    :param optimizer: the optimizer that trains it
     :param decay: share of each weight that goes; 0 shrinks nothing
     :param noise: standard deviation of what is added to each weight; 0 adds nothing
     :param every: optimizer steps from one time to the next
-    :param seed: of the noise; None derives it from torch's own seed
     """
 
     def __init__(

@@ -78,7 +78,6 @@ def check(flags: ReportFlags) -> None:
 def read(paths: Iterable[Path], left_out: dict[str, str]) -> list[Record]:
     """Read the runs that can be compared.
 
-    :param paths: as given
     :param left_out: gets the reason for each that isn't used
     """
     records = []

@@ -39,7 +39,6 @@ class Method:
     """The runs of a method, and statistics over them.
 
     :param name: the algorithm and the settings in which its variants differ
-    :param records: its runs
     :param curves: return by run and bin of steps; NaN where no episode ended
     :param curve: their interquartile mean
     :param phase_ends: return at the end of a phase by run and phase; NaN where the run hasn't finished it
@@ -67,9 +66,7 @@ class Comparison:
     """All that a report tells.
 
     :param task: the settings in which all runs agree
-    :param phases: of the training
     :param steps: the middle of each bin of the curves
-    :param steps_of_insides: likewise
     :param methods: in the order in which they were given
     :param superiority: of the first method over the second, by the return over the last third
     :param unfinished: what a reader has to know of single runs
@@ -87,10 +84,7 @@ class Comparison:
 
 
 def compare(records: Sequence[Record]) -> Comparison:
-    """Compare runs of one task by method.
-
-    :param records: at least one
-    """
+    """Compare runs of one task, at least one, by method."""
     phases = _phases(records)
     rollout = max((record.settings.n_steps or 1) * record.settings.n_envs for record in records)
     edges, edges_of_insides = (_edges(phases, rollout, most) for most in (MOST_BINS, MOST_BINS_OF_INSIDES))

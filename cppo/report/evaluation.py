@@ -23,7 +23,6 @@ COLUMNS = ("friction", "episodes", "mean", "std", "IQM", "95 % interval", "lengt
 class Episode(NamedTuple):
     """A whole episode.
 
-    :param seed: it was played with
     :param total_reward: its return
     :param length: in steps
     :param distance: metres walked along x; None where the environment doesn't tell
@@ -77,12 +76,8 @@ def evaluate(
 ) -> list[Result]:
     """Play episodes at each friction, and tell the progress on stderr.
 
-    :param agent: who plays
     :param frictions: None: the environment's own ground
-    :param episodes: how many at each friction
     :param seed: of the first episode; the next ones count up, and each friction sees the same
-    :param deterministic: take the most likely actions instead of drawing them
-    :return: a result for each friction
     """
     results = []
     for friction in frictions:
@@ -103,7 +98,6 @@ def evaluate(
 def table(results: Sequence[Result], more: Mapping[str, Sequence[str]] | None = None) -> str:
     """The results as text: a line of headings and one line each; ``-`` where there is nothing to tell.
 
-    :param results: of each friction
     :param more: further columns by their headings
     """
     further = more or {}
@@ -132,12 +126,7 @@ def _number(value: float | None, unit: str = "") -> str:
 
 
 def run_record(agent: TrainedAgent, results: Sequence[Result], deterministic: bool) -> dict[str, Any]:
-    """Everything that the table says, and each episode, as plain values.
-
-    :param agent: who was evaluated
-    :param results: what ``evaluate`` returned
-    :param deterministic: how it was evaluated
-    """
+    """Everything that the table says, and each episode, as plain values."""
     return {
         "run": {
             "folder": str(agent.folder.path),
@@ -152,8 +141,6 @@ def run_record(agent: TrainedAgent, results: Sequence[Result], deterministic: bo
 def write_json(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """Write the records of evaluations to a file that is whole or not there: one by itself, several in a list.
 
-    :param path: the file
-    :param records: what ``run_record`` returned
     :raises OSError: if the file can't be written
     """
     content = records[0] if len(records) == 1 else list(records)

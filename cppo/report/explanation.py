@@ -12,7 +12,6 @@ ENOUGH_RUNS = 10
 def explain(runs_of_methods: Sequence[int], bin_steps: int, n_strata: int) -> list[str]:
     """Sentences on what was averaged over what.
 
-    :param runs_of_methods: number of runs of each method
     :param bin_steps: length of a bin of the learning curve in steps
     :param n_strata: sequences of frictions within which runs are drawn; 1: none
     """

@@ -42,11 +42,7 @@ ENDINGS = ("png", "svg")
 
 
 def write_figures(folder: Path, comparison: Comparison) -> list[Path]:
-    """Write all pictures.
-
-    :param folder: where to
-    :return: the files
-    """
+    """Write all pictures."""
     import matplotlib
 
     written = []
@@ -59,7 +55,6 @@ def write_figures(folder: Path, comparison: Comparison) -> list[Path]:
 def check_matplotlib(what: str) -> None:
     """Refuse to draw without matplotlib.
 
-    :param what: needs it
     :raises gymnasium.error.DependencyNotInstalled: if it is missing
     """
     try:

@@ -41,7 +41,6 @@ class Shot(NamedTuple):
     """A picture of an episode.
 
     :param picture: uint8 of shape (height, width, 3)
-    :param moment: where the episode stood
     """
 
     picture: np.ndarray
@@ -49,11 +48,7 @@ class Shot(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """Which steps are filmed so that the film runs as fast as the simulated world.
-
-    :param steps_per_frame: of the environment
-    :param frames_per_second: of the film
-    """
+    """Which steps are filmed so that the film runs as fast as the simulated world."""
 
     steps_per_frame: int
     frames_per_second: float
@@ -69,11 +64,8 @@ class Clock(NamedTuple):
 def shots(agent: TrainedAgent, env: gym.Env, seed: int, steps: int, deterministic: bool = True) -> Iterator[Shot]:
     """Film an episode: the start, every frame of the clock, and the last moment whenever it comes.
 
-    :param agent: who plays
     :param env: made with a picture size
-    :param seed: of the episode
     :param steps: after which the film stops, if the episode goes on
-    :param deterministic: take the most likely actions instead of drawing them
     """
     every = Clock.of(env).steps_per_frame
     for moment in agent.play(env, seed, deterministic):
@@ -95,8 +87,6 @@ def annotate(picture: np.ndarray, values: Mapping[str, str], caption: str | None
     """Write labelled values next to each other on a darkened bar at the top, and a line on one at the bottom.
 
     :param picture: uint8 of shape (height, width, 3)
-    :param values: label and value of each column
-    :param caption: the line
     :return: a new picture
     """
     from PIL import Image, ImageDraw
@@ -126,9 +116,7 @@ def told(path: Path, frames: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
 def write_film(path: Path, frames: Iterable[np.ndarray], frames_per_second: float) -> None:
     """Write an mp4 file that is whole or not there.
 
-    :param path: the file
     :param frames: uint8 pictures of one shape (height, width, 3), both even
-    :param frames_per_second: of the film
     :raises OSError: if the file can't be written
     """
     import imageio.v2 as imageio
@@ -155,9 +143,6 @@ def write_film(path: Path, frames: Iterable[np.ndarray], frames_per_second: floa
 def check_film(agent: TrainedAgent, friction: float | None, path: Path) -> None:
     """Find out before the work starts whether a film can be made.
 
-    :param agent: who is to be filmed
-    :param friction: one of those to be filmed
-    :param path: the mp4 file
     :raises OSError: if the file can't be written or there is no ffmpeg
     :raises ValueError: if its name doesn't end in .mp4, or the environment makes no pictures
     :raises gymnasium.error.DependencyNotInstalled: if a package for films is missing

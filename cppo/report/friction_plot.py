@@ -32,11 +32,7 @@ def check_plot(path: Path) -> None:
 
 
 def write_plot(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
-    """Draw the return at each friction: filled now, hollow at the end of training there, joined where both are known.
-
-    :param path: of a PNG or SVG file
-    :param evaluations: results of each agent by its name, at frictions
-    """
+    """Draw the return at each friction: filled now, hollow at the end of training there, joined where both are."""
     import matplotlib
     from matplotlib.ticker import LogLocator, NullFormatter
 

@@ -21,12 +21,7 @@ from cppo.statistics import Estimate
 
 
 class Film(NamedTuple):
-    """A film to be shown.
-
-    :param method: of the agent
-    :param caption: what is seen
-    :param path: the mp4 file
-    """
+    """A film to be shown."""
 
     method: str
     caption: str
@@ -38,9 +33,6 @@ def write_page(
 ) -> None:
     """Write the page.
 
-    :param path: the HTML file
-    :param comparison: what it tells
-    :param films: shown side by side
     :param left_out: runs that aren't part of it, with the reason
     """
     parts = {

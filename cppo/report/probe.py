@@ -34,7 +34,6 @@ class Probe:
 
     :param friction: of the ground on which the inputs were gathered; None where there is none
     :param n_steps: optimizer steps towards each target
-    :param fittings: by name of the network
     """
 
     friction: float | None
@@ -64,10 +63,8 @@ def probe(agent: TrainedAgent, friction: float | None, n_targets: int, n_steps: 
     Steps are taken with the run's optimizer, its learning rate, weight decay and minibatch size; continual
     backpropagation and other remedies that act between steps rest, as the network's own plasticity is in question.
 
-    :param agent: whose networks
     :param friction: of the ground on which the inputs are gathered; None: the environment's own
     :param n_targets: number of new targets, each with a fresh network
-    :param n_steps: optimizer steps for each
     :param seed: of the first episode and of the first target
     """
     settings, policy = agent.settings, agent.policy
@@ -98,8 +95,6 @@ def probe(agent: TrainedAgent, friction: float | None, n_targets: int, n_steps: 
 def gather_observations(agent: TrainedAgent, friction: float | None, seed: int) -> Tensor:
     """Let the agent act as in training, and take down what it sees.
 
-    :param agent: who acts
-    :param friction: of the ground
     :param seed: of the first episode; the next ones count up
     """
     seen: list[Any] = []

@@ -40,12 +40,7 @@ NOT_METHOD = (
 
 @dataclass(frozen=True)
 class Record:
-    """A run's figures: one value a row of ``progress.csv``, NaN where a row has none.
-
-    :param folder: the run
-    :param settings: how it was trained
-    :param columns: every column of numbers
-    """
+    """A run's figures: one value a row of ``progress.csv``, NaN where a row has none."""
 
     folder: RunFolder
     settings: Settings
@@ -66,7 +61,7 @@ class Record:
             rows = folder.rows()
         except ValueError as error:
             raise ValueError(f"{folder.progress} can't be read: {error}") from error
-        rows = [row for row in rows if None not in (*row, *row.values()) and _is_number(row.get(STEP, ""))]
+        rows = [row for row in rows if None not in (*row, *row.values()) and np.isfinite(_number(row.get(STEP, "")))]
         if not rows:
             raise ValueError(f"{folder.progress} holds no row with {STEP}: nothing was trained yet, or it is not ours")
         columns = {str(name): np.array([_number(row[name]) for row in rows]) for name in rows[0]}
@@ -106,7 +101,6 @@ class Record:
     def mean_return(self, rows: np.ndarray) -> float:
         """Mean of the returns of all episodes that ended in some rows, each counted once.
 
-        :param rows: true for those
         :return: NaN if no episode ended
         """
         weights = self.weights[rows]
@@ -144,7 +138,8 @@ def methods(records: Sequence[Record]) -> dict[str, list[Record]]:
     """
     order = list(METHODS["nature"])
     records = sorted(records, key=lambda r: order.index(r.settings.algo) if r.settings.algo in order else len(order))
-    differing = {algo: _differing(r.settings for r in records if r.settings.algo == algo) for algo in _algos(records)}
+    algos = {record.settings.algo for record in records}
+    differing = {algo: _differing(r.settings for r in records if r.settings.algo == algo) for algo in algos}
     found: dict[str, list[Record]] = {}
     for record in records:
         values = [f"{name}={getattr(record.settings, name)}" for name in differing[record.settings.algo]]
@@ -189,18 +184,10 @@ def same_task(records: Sequence[Record]) -> tuple[list[Record], dict[str, str]]:
     return kept, left_out
 
 
-def _algos(records: Sequence[Record]) -> list[str]:
-    return list(dict.fromkeys(record.settings.algo for record in records))
-
-
 def _differing(settings: Iterable[Settings]) -> list[str]:
     """Names of the settings of a method that aren't the same in all."""
     of_all = [dataclasses.asdict(each) for each in settings]
     return [name for name in of_all[0] if name not in NOT_METHOD and any(o[name] != of_all[0][name] for o in of_all)]
-
-
-def _is_number(text: str) -> bool:
-    return np.isfinite(_number(text))
 
 
 def _number(text: str) -> float:

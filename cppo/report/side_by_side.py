@@ -34,7 +34,6 @@ def together(agents: Sequence[TrainedAgent]) -> dict[str, TrainedAgent]:
 def shared_grounds(agents: Mapping[str, TrainedAgent], frictions: Sequence[float] | None) -> list[float | None]:
     """The frictions to evaluate all agents at, each once.
 
-    :param agents: by name
     :param frictions: as asked for; None: those that any of them met in training, in the order met
     """
     grounds = [agent.grounds(frictions) for agent in agents.values()]
@@ -53,10 +52,7 @@ def make_film(
 
     :param agents: by name, which is written into the picture where there are several
     :param frictions: None: the environment's own ground
-    :param path: the mp4 file
-    :param seed: of the episodes
     :param steps: after which an episode is cut
-    :param deterministic: take the most likely actions instead of drawing them
     """
     with next(iter(agents.values())).make_env(frictions[0], PICTURE_SIZE) as env:
         frames_per_second = Clock.of(env).frames_per_second

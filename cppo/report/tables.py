@@ -21,7 +21,6 @@ INTERVAL = ("iqm", "low", "high")
 def write_tables(folder: Path, comparison: Comparison) -> list[Path]:
     """Write all CSV files.
 
-    :param folder: where to
     :return: the files: ``summary``, ``superiority``, ``phases`` (by run), ``curve``, ``insides``
     """
     tables = {
@@ -38,7 +37,7 @@ def text(comparison: Comparison) -> str:
     """The aggregates as text, one method a line."""
     rows: list[tuple[str, ...]] = [("method", "runs", "last third of the steps", "ends of all phases")]
     for method in comparison.methods:
-        rows.append((method.name, str(len(method.records)), _cell(method.last), _cell(method.all_phases)))
+        rows.append((method.name, str(len(method.records)), str(method.last or "-"), str(method.all_phases or "-")))
     return aligned(rows, n_left=4)
 
 
@@ -49,10 +48,6 @@ def scores(method: Method) -> Iterator[tuple[str, int, Estimate | None]]:
     yield "ends of all phases", int(done.all(axis=1).sum()), method.all_phases
     for number, estimate in enumerate(method.phases):
         yield f"end of phase {number}", int(done[:, number].sum()), estimate
-
-
-def _cell(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else str(estimate)
 
 
 def _summary(comparison: Comparison) -> Iterator[Row]:

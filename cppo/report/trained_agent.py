@@ -40,10 +40,6 @@ class Moment(NamedTuple):
 class TrainedAgent:
     """The agent that a training run has made.
 
-    :param folder: the run
-    :param settings: how it was trained
-    :param steps_trained: environment steps it was trained for
-    :param policy: its networks
     :param phases_met: numbers of the phases of its training; None: not known, all that were due
     """
 
@@ -57,7 +53,6 @@ class TrainedAgent:
     def load(cls, path: Path) -> TrainedAgent:
         """Read the agent of a run.
 
-        :param path: the folder of the run
         :raises OSError: if the run or its model is missing
         :raises ValueError: if a file of it can't be read, or the model is of another environment or not finite
         :raises gymnasium.error.Error: if its environment can't be made here
@@ -74,17 +69,13 @@ class TrainedAgent:
         return cls(folder, settings, steps, policy, phases_met)
 
     @property
-    def training_frictions(self) -> list[float]:
-        """The ground frictions of its training, each once, in the order met; empty without a friction schedule."""
-        return list(dict.fromkeys(self._frictions_met()))
-
-    @property
     def last_friction(self) -> float | None:
         """The ground friction it was trained on last; None without a friction schedule."""
         met = self._frictions_met()
         return met[-1] if met else None
 
     def _frictions_met(self) -> list[float]:
+        """The ground frictions of its training, in the order met; empty without a friction schedule."""
         if not self.settings.is_slippery:
             return []
         schedule = friction_schedule(self.settings)
@@ -99,7 +90,7 @@ class TrainedAgent:
         :raises ValueError: for a friction that is not a finite number above 0, or where there is none to choose
         """
         if not frictions:
-            return list(self.training_frictions) or [None]
+            return list(dict.fromkeys(self._frictions_met())) or [None]
         if not (self.settings.is_slippery or self._is_fast_ant):
             raise ValueError(
                 f"--friction has no effect in {self.settings.env}; it is for SlipperyAnt-v0 and FastAnt-v0"
@@ -126,7 +117,6 @@ class TrainedAgent:
     def play(self, env: gym.Env, seed: int, deterministic: bool = True) -> Iterator[Moment]:
         """Play an episode; the same seed plays the same one.
 
-        :param env: what ``make_env`` made
         :param seed: of the episode's start and, if not deterministic, of the actions
         :param deterministic: take the most likely action instead of drawing one
         :return: the moment of the start, then one after each step; the environment stands at that moment

@@ -37,8 +37,6 @@ ARRAY, SCALAR = "numpy array", "numpy scalar"
 class Checkpoint:
     """A checkpoint that was read.
 
-    :param path: its folder
-    :param steps: environment steps done
     :param state: what ``Checkpoints.write`` was given
     """
 
@@ -63,7 +61,6 @@ class Checkpoints:
     def write(self, steps: int, state: dict[str, Any], keep: int) -> Path:
         """Write a checkpoint, then remove the oldest ones.
 
-        :param steps: environment steps done
         :param state: nested plain values, arrays and tensors
         :param keep: how many to keep, this one included
         :return: its folder; one that is there already for these steps is replaced
@@ -122,7 +119,6 @@ class Checkpoints:
 def read(path: Path, device: str | None = "cpu") -> Checkpoint:
     """Read a checkpoint and verify it.
 
-    :param path: its folder
     :param device: where its tensors go; None: where they were when it was written
     :raises ValueError: if it is not what was written, or of another format
     """

@@ -33,7 +33,6 @@ class Ending:
     """How a training ended.
 
     :param state: whether it reached its last step, was stopped, or failed
-    :param steps: environment steps done
     :param reason: in one line, why it was stopped or failed
     """
 
@@ -44,10 +43,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A training run on disk.
-
-    :param path: the folder
-    """
+    """A training run on disk."""
 
     path: Path
 
@@ -134,8 +130,6 @@ class RunFolder:
     def create(self, settings: Settings, command: list[str]) -> RunLock:
         """Make the folder and write the configuration.
 
-        :param settings: resolved settings
-        :param command: what was typed
         :return: the run's lock, taken
         :raises FileExistsError: if there is something in the folder already; nothing is overwritten
         :raises OSError: if the folder can't be written, or another process is about to train there
@@ -154,7 +148,6 @@ class RunFolder:
     def write_settings(self, settings: Settings, record: dict[str, Any]) -> None:
         """Write the configuration, whole or not at all.
 
-        :param settings: resolved settings
         :param record: what else to write: versions and commands
         """
         with replacing(self.config) as partial:

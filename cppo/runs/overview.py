@@ -23,12 +23,9 @@ DEPTH = 3
 class Overview:
     """A run at a glance; None where there is nothing to tell yet.
 
-    :param folder: the run
     :param state: "empty", "running", "stopped", "finished" or "failed"
     :param steps: environment steps of the last row of ``progress.csv``
-    :param total: environment steps in all
     :param last_return: mean return of the last episodes
-    :param friction: ground friction
     :param updated: when the last row was written, in seconds since 1970
     """
 
@@ -68,7 +65,6 @@ class Overview:
 def last_row(path: Path) -> dict[str, float]:
     """Read the figures of the last row of a table that another process may be writing to.
 
-    :param path: a CSV file
     :return: by column; empty without a whole row
     """
     try:
@@ -105,8 +101,6 @@ def _figures(names: Sequence[str], values: Sequence[str]) -> dict[str, float]:
 def find_runs(path: Path, depth: int = DEPTH) -> Iterator[RunFolder]:
     """Find the runs in a folder and below it; a folder at the bottom that is no run is found too.
 
-    :param path: a run, or a folder of runs
-    :param depth: how far to go down
     :raises OSError: if the folder can't be read
     """
     folder = RunFolder(path)
@@ -119,10 +113,7 @@ def find_runs(path: Path, depth: int = DEPTH) -> Iterator[RunFolder]:
 
 
 def listing(paths: Sequence[Path]) -> str:
-    """List all runs in some folders, one line each; last those that can't be read, with the reason.
-
-    :param paths: runs, and folders of runs
-    """
+    """List all runs in some folders, one line each; last those that can't be read, with the reason."""
     rows, bad = [], []
     now = time.time()
     for path in paths:

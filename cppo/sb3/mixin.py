@@ -165,10 +165,8 @@ class ContinualBackpropMixin(Algorithm):
     def save(self, path: Any, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
         """Save the model as the algorithm does, the state of continual backpropagation included.
 
-        :param path: where to save it
         :param exclude: what to leave out. With ``["continual_backprop"]`` the file holds nothing but what the parent
             algorithm knows, so that ``SAC.load`` takes the file of a ``ContinualSAC``.
-        :param include: what to save though it usually isn't
         """
         exclude = list(exclude or ())
         with _set(_is_saving_without_state, STATE in exclude):
@@ -256,10 +254,6 @@ class ContinualBackpropMixin(Algorithm):
 
     def dump_logs(self, *args: Any, **kwargs: Any) -> None:
         """Add to the log what generate-and-test did since the last time, then write it as the algorithm does."""
-        self._log_continual_backprop()
-        super().dump_logs(*args, **kwargs)
-
-    def _log_continual_backprop(self) -> None:
         before, now = self._replaced_when_logged, self.continual_backprop.n_replaced.tolist()
         self._replaced_when_logged = now
         self.logger.record("cbp/replaced", sum(now) - sum(before))
@@ -267,6 +261,7 @@ class ContinualBackpropMixin(Algorithm):
         for layer, *counts in zip(self.continual_backprop.layers, before, now, strict=True):
             for name, value in _layer_figures(layer, *counts):
                 self.logger.record(name, value, exclude="stdout")
+        super().dump_logs(*args, **kwargs)
 
 
 def _layer_figures(layer: WatchedLayer, before: int, now: int) -> Iterator[tuple[str, float]]:

@@ -99,9 +99,7 @@ def watch_policy(
     """Put continual backpropagation into a policy.
 
     :param policy: the policy; its target networks stay as they are
-    :param layers: what ``find_policy_layers`` found in it
     :param seed: of the new units' weights; None derives it from torch's own seed. Each optimizer has its own sequence.
-    :param settings: passed to ``ContinualBackprop``
     :return: a ``ContinualBackprop`` for a policy with one optimizer, else one for each that has hidden layers
     """
     trained = trained_networks(policy)

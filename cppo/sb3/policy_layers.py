@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from gymnasium.vector.utils import create_empty_array
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
@@ -13,7 +16,7 @@ from cppo.layers.find import never_seen, replaceable, trace
 from cppo.layers.hidden_layer import HiddenLayer
 from cppo.layers.observe import unwrapped
 from cppo.layers.traced_units import merge
-from cppo.sb3.policy_runs import ways_to_run
+from cppo.sb3.policy_runs import run_network, ways_to_run
 
 if TYPE_CHECKING:
     from cppo.layers.traced_units import TracedUnits
@@ -54,6 +57,12 @@ def trained_networks(policy: BasePolicy) -> dict[str, Trained]:
     if not found:
         raise ValueError(f"{type(policy).__name__} has no optimizer, so no step after which units could be replaced")
     return found
+
+
+def runs_on_zeros(policy: BasePolicy) -> list[Callable[[], Any]]:
+    """For each of a policy's ``trained_networks`` a function that runs it on one observation, all zeros."""
+    observation = policy.obs_to_tensor(create_empty_array(policy.observation_space, n=1))[0]
+    return [partial(run_network, policy, each.network, observation) for each in trained_networks(policy).values()]
 
 
 class PolicyLayers(NamedTuple):

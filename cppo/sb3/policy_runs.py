@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.distributions import StateDependentNoiseDistribution
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
@@ -29,12 +29,7 @@ METHODS = (
 
 
 class Run(NamedTuple):
-    """One way to run a network.
-
-    :param method: which of its methods
-    :param training: whether in training mode
-    :param call: calls it
-    """
+    """One way to run a network."""
 
     method: str
     training: bool
@@ -43,7 +38,9 @@ class Run(NamedTuple):
 
 def ways_to_run(policy: BasePolicy, network: nn.Module) -> Iterator[Run]:
     """List how algorithms run a network of a policy: forward, which comes first, and what it has besides."""
-    observation = policy.obs_to_tensor(_sample(policy.observation_space))[0]
+    space = batch_space(copy.deepcopy(policy.observation_space), n=2)  # a copy, whose generator may move
+    space.seed(0)
+    observation = policy.obs_to_tensor(space.sample())[0]
     for method, training in METHODS:
         if hasattr(network, method):
             yield Run(method, training, partial(run_network, policy, network, observation, method=method))
@@ -58,34 +55,12 @@ def run_network(
     :param network: one of its ``trained_networks``
     :param observation: a batch as the policy's own ``obs_to_tensor`` makes it
     :param actions: what a critic judges, zeros by default
-    :param method: which of the network's methods
     """
     first = next(iter(observation.values())) if isinstance(observation, dict) else observation
     call = getattr(network, method) if method != "forward" else network
     wanted = inspect.signature(getattr(network, method)).parameters
     with _without_noise(network):
         return call(observation, **_arguments(policy, set(wanted), len(first), actions))
-
-
-def zero_observation(policy: BasePolicy) -> Any:
-    """A batch of one observation, all zeros, as the policy's networks are given it."""
-    return policy.obs_to_tensor(_zeros(policy.observation_space))[0]
-
-
-def _zeros(space: spaces.Space) -> Any:
-    if isinstance(space, spaces.Dict):
-        return {key: _zeros(subspace) for key, subspace in space.spaces.items()}
-    return np.zeros(space.shape, dtype=space.dtype)
-
-
-def _sample(space: spaces.Space) -> Any:
-    """Two observations that differ, without moving the space's own random generator."""
-    space = copy.deepcopy(space)
-    space.seed(0)
-    first, second = space.sample(), space.sample()
-    if isinstance(space, spaces.Dict):
-        return {key: np.stack([first[key], second[key]]) for key in first}
-    return np.stack([first, second])
 
 
 class _States(tuple[Tensor, ...]):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from typing_extensions import Self
 
 from cppo.cbp.initializers import Initializer
 from cppo.cbp.utilities import Utility
 from cppo.sb3.mixin import ContinualBackpropMixin
-
-SelfCPPO = TypeVar("SelfCPPO", bound="CPPO")
 
 
 class CPPO(ContinualBackpropMixin, PPO):
@@ -22,34 +21,10 @@ class CPPO(ContinualBackpropMixin, PPO):
 
     Paper: Dohare et al., "Loss of plasticity in deep continual learning", Nature 632 (2024).
     Parent: ``stable_baselines3.PPO``, whose loss, optimizer and update loop it uses unchanged; with
-    ``replacement_rate=0`` it is that PPO, bit for bit.
+    ``replacement_rate=0`` it is that PPO, bit for bit. The arguments are that PPO's, documented there, in their order;
+    then those of continual backpropagation. ``verbose=1`` also says when the first replacement is due, and ``seed`` is
+    that of new units, too.
 
-    :param policy: The policy model to use (MlpPolicy, CnnPolicy, ...)
-    :param env: The environment to learn from (if registered in Gym, can be str)
-    :param learning_rate: The learning rate, it can be a function of the current progress remaining (from 1 to 0)
-    :param n_steps: The number of steps to run for each environment per update
-    :param batch_size: Minibatch size
-    :param n_epochs: Number of epochs when optimizing the surrogate loss
-    :param gamma: Discount factor
-    :param gae_lambda: Factor for trade-off of bias vs variance for Generalized Advantage Estimator
-    :param clip_range: Clipping parameter, it can be a function of the current progress remaining (from 1 to 0)
-    :param clip_range_vf: Clipping parameter for the value function; None switches it off
-    :param normalize_advantage: Whether to normalize or not the advantage
-    :param ent_coef: Entropy coefficient for the loss calculation
-    :param vf_coef: Value function coefficient for the loss calculation
-    :param max_grad_norm: The maximum value for the gradient clipping
-    :param use_sde: Whether to use generalized State Dependent Exploration (gSDE) instead of action noise exploration
-    :param sde_sample_freq: Sample a new noise matrix every n steps when using gSDE; -1 only at the start of a rollout
-    :param rollout_buffer_class: Rollout buffer class to use; None selects it automatically
-    :param rollout_buffer_kwargs: Keyword arguments to pass to the rollout buffer on creation
-    :param target_kl: Limit the KL divergence between updates; None means no limit
-    :param stats_window_size: Window size for the rollout logging, in episodes
-    :param tensorboard_log: the log location for tensorboard (if None, no logging)
-    :param policy_kwargs: additional arguments to be passed to the policy on creation
-    :param verbose: 0 for no output, 1 for info messages (first replacement due, updates), 2 for debug messages
-    :param seed: Seed for the pseudo random generators, that of new units included
-    :param device: Device (cpu, cuda, ...) on which the code should be run; "auto" uses the GPU if possible
-    :param _init_setup_model: Whether or not to build the network at the creation of the instance
     :param replacement_rate: Share of a layer's mature units replaced per optimizer step; 0 is plain PPO
     :param maturity_threshold: Optimizer steps for which a new unit is protected: 10 000 of them are 128 000
         environment steps at 160 minibatches per 2048 steps
@@ -134,20 +109,13 @@ class CPPO(ContinualBackpropMixin, PPO):
         )
 
     def learn(
-        self: SelfCPPO,
+        self,
         total_timesteps: int,
         callback: MaybeCallback = None,
         log_interval: int = 1,
         tb_log_name: str = "CPPO",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
-    ) -> SelfCPPO:
+    ) -> Self:
         """Learn for ``total_timesteps`` environment steps (see ``stable_baselines3.PPO.learn``)."""
-        return super().learn(
-            total_timesteps,
-            callback=callback,
-            log_interval=log_interval,
-            tb_log_name=tb_log_name,
-            reset_num_timesteps=reset_num_timesteps,
-            progress_bar=progress_bar,
-        )
+        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)

@@ -40,7 +40,6 @@ class UpdateRhythm:
 def find_rhythm(model: BaseAlgorithm, n_steps_done: int) -> UpdateRhythm | None:
     """Tell the rhythm of an algorithm from its settings.
 
-    :param model: the algorithm, set up
     :param n_steps_done: environment steps it has behind it
     :return: the rhythm; None where it can't be told ahead: updates after episodes, or never, or in an own loop
     """

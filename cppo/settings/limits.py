@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from cppo.checks import BELOW_ONE, LARGEST
 
 Algorithm = Literal[
     "ppo",
@@ -62,9 +63,6 @@ REMEDY_FIELDS: dict[str, dict[str, str]] = {
 }
 """For each remedy that has settings, the arguments they become."""
 
-LARGEST = sys.float_info.max
-BELOW_ONE = math.nextafter(1, 0)
-
 
 class Range(NamedTuple):
     """The lowest and the highest value allowed, and how an error message says so."""
@@ -107,7 +105,6 @@ def flag(key: str) -> str:
 class NoEffectError(ValueError):
     """A setting was given that steers nothing in this run.
 
-    :param key: the setting
     :param where: with what it has no effect
     """
 
@@ -119,7 +116,6 @@ class NoEffectError(ValueError):
 def check(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     """Check every value of resolved settings; None, which marks what is off or without effect, is always allowed.
 
-    :param values: of the settings, by name
     :param kinds: the type each setting is declared as
     :raises ValueError: names the setting, its value and what is allowed
     """

@@ -40,7 +40,6 @@ def build_model(settings: Settings, env: VecEnv) -> PPO:
     """Build the algorithm of a run.
 
     :param settings: resolved settings
-    :param env: the environments it learns from
     :raises ValueError: if they don't fit each other, or the closed form was asked for and can't run
     """
     arguments = {name: getattr(settings, name) for name in PPO_FIELDS} | {"policy_kwargs": policy_arguments(settings)}

@@ -6,7 +6,7 @@ its own::
     def state_dict(self) -> dict[str, Any]: ...  # plain values and arrays, see cppo/runs/checkpoints.py
     def load_state_dict(self, state: dict[str, Any]) -> None: ...  # its next step is that of the environment saved
 
-So may a ``VecEnv`` as a whole; otherwise its environments are asked one by one.
+So may a ``VecEnv`` as a whole; of a ``DummyVecEnv`` without them the environments are asked one by one.
 """
 
 from __future__ import annotations
@@ -81,9 +81,6 @@ def _own_state(layer: Any) -> State | None:
         return layer.state_dict()
     if isinstance(layer, DummyVecEnv):
         return _unless_missing("environments", [environment_state(each) for each in layer.envs])
-    if isinstance(layer, VecEnv) and not isinstance(layer, VecEnvWrapper):
-        states = layer.env_method("state_dict") if layer.has_attr("state_dict") else [None]
-        return _unless_missing("environments", states)
     fields = FIELDS.get(type(layer))
     if fields is None:
         return None
@@ -103,11 +100,8 @@ def _restore_own(layer: Any, state: State) -> None:
     if hasattr(type(layer), "load_state_dict"):
         layer.load_state_dict(state)
         return
-    for number, its_own in enumerate(state.get("environments", [])):  # of a VecEnv
-        if isinstance(layer, DummyVecEnv):
-            restore_environment(layer.envs[number], its_own)
-        else:
-            layer.env_method("load_state_dict", its_own, indices=number)
+    for number, its_own in enumerate(state.get("environments", [])):  # of a DummyVecEnv
+        restore_environment(layer.envs[number], its_own)
     for name in FIELDS.get(type(layer), ()):
         setattr(layer, name, state[name])
     if isinstance(layer, VecNormalize):

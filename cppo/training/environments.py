@@ -18,11 +18,7 @@ from cppo.training.workers import Workers
 
 
 def make_environment(env_id: str, arguments: dict[str, Any]) -> gym.Env:
-    """Make one environment; importable, so that a process of its own can call it.
-
-    :param env_id: gymnasium id
-    :param arguments: keyword arguments of the environment
-    """
+    """Make one environment; importable, so that a process of its own can call it."""
     if multiprocessing.parent_process() is not None:
         for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which ends its workers in order
             signal.signal(number, signal.SIG_IGN)
@@ -41,7 +37,6 @@ def environment_arguments(settings: Settings) -> dict[str, Any]:
 def make_vec_env(settings: Settings) -> VecEnv:
     """Make the run's environments, all of one process or each of its own, with episode statistics.
 
-    :param settings: resolved settings
     :raises gymnasium.error.Error: if there is no such environment
     :raises TypeError: if it doesn't take the arguments
     :raises ValueError: if it refuses their values

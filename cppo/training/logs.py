@@ -23,7 +23,6 @@ class CsvLog(KVWriter):
 
     New figures become new columns at the end, in alphabetical order; earlier rows have nothing there.
 
-    :param path: the file
     :param position: where to continue; later rows and columns are removed. None: begin anew
     :raises ValueError: if the file has fewer rows than it should
     :raises OSError: if it can't be written
@@ -105,7 +104,6 @@ class CsvLog(KVWriter):
 class TensorBoardLog(TensorBoardOutputFormat):
     """Writes curves for TensorBoard.
 
-    :param path: the folder
     :param first_step: where to continue; TensorBoard drops what earlier files hold from there on. None: begin anew
     """
 
@@ -122,7 +120,6 @@ class TensorBoardLog(TensorBoardOutputFormat):
 class RunLogs:
     """Writes all figures of a run.
 
-    :param path: the run's folder
     :param steps: environment steps done, where the run continues; None: begin anew
     :param position: of the table, where the run continues
     """

@@ -21,7 +21,6 @@ class PhaseReturns:
 
     :param phase: its number; None where the environment has no phases
     :param friction: the ground friction, likewise
-    :param returns: of its last episodes
     """
 
     phase: int | None

@@ -30,10 +30,7 @@ class Session(BaseCallback):
     both. Checkpoints are due whenever the steps pass a multiple of ``checkpoint_every``, whatever was interrupted
     before, and there is one at the end.
 
-    :param settings: of the run
     :param folder: where checkpoints go
-    :param logs: of the run
-    :param stopper: tells when to stop
     :param others: callbacks whose memory is part of a checkpoint
     :param checkpoint: where the run continues; None at its beginning
     """

@@ -30,11 +30,7 @@ CHANGEABLE = ("total_timesteps", "keep_checkpoints", "restart_workers", "update"
 class Training:
     """A run that is ready to train.
 
-    :param model: the agent with its environments
-    :param settings: resolved settings
-    :param folder: where it goes
     :param lock: the folder's, taken
-    :param logs: its figures
     :param checkpoint: where it continues; None: at its beginning
     """
 
@@ -58,9 +54,6 @@ class Training:
 def prepare(settings: Settings, folder: RunFolder, command: list[str]) -> Training:
     """Build environments and agent and start the run's folder; nothing is written before all input has been accepted.
 
-    :param settings: resolved settings
-    :param folder: where the run goes
-    :param command: what was typed
     :raises ValueError: for settings the environment or the algorithm refuses
     :raises OSError: if the folder can't be used
     """
@@ -79,8 +72,6 @@ def resume(settings: Settings, folder: RunFolder, command: list[str]) -> Trainin
     """Take up a run at its newest checkpoint that is whole, or at its beginning where there was none yet.
 
     :param settings: those of the run, see ``continued``
-    :param folder: the run
-    :param command: what was typed
     :raises ValueError: if a checkpoint or the table of figures can't be continued from
     :raises OSError: if the run is in use, or its folder can't be written
     """
@@ -106,8 +97,6 @@ def resume(settings: Settings, folder: RunFolder, command: list[str]) -> Trainin
 def continued(folder: RunFolder, given: Settings) -> Settings:
     """The settings to resume a run with.
 
-    :param folder: the run
-    :param given: the settings asked for
     :return: resolved settings
     :raises FileNotFoundError: if there is no run in the folder
     :raises ValueError: if they contradict those of the run
@@ -140,7 +129,6 @@ def note_resumption(folder: RunFolder, settings: Settings, resumption: dict[str,
 def build(settings: Settings) -> PPO:
     """Build environments and agent.
 
-    :param settings: resolved settings
     :raises ValueError: for settings the environment or the algorithm refuses
     """
     torch.set_num_threads(settings.torch_threads)

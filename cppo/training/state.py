@@ -43,9 +43,6 @@ def capture(model: PPO, callbacks: Sequence[BaseCallback]) -> State:
 def restore(model: PPO, state: State, seed: int) -> None:
     """Bring a model that was built with the same settings into a captured state.
 
-    :param model: the agent, with environments of its own
-    :param state: what ``capture`` took down
-    :param seed: of the run
     :raises ValueError: if it is the state of something else
     """
     try:
@@ -77,9 +74,6 @@ def begin_episodes(model: PPO, seed: int) -> None:
 
     Environments that can't tell their state begin their episodes with a checkpoint, so that a run that continues there
     does what the other does. The rollout that ended here has been bootstrapped with the value of where it ended.
-
-    :param model: the agent
-    :param seed: of the run
     """
     assert model.env is not None
     sequence = np.random.SeedSequence([seed, model.num_timesteps])

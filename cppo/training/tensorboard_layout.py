@@ -49,7 +49,6 @@ def write_layout(logger: Logger, is_continual: bool, activation: str) -> None:
     """Tell TensorBoard how to arrange the curves of a run.
 
     :param logger: of the run; nothing is done where it doesn't write for TensorBoard
-    :param is_continual: whether there is continual backpropagation to show
     :param activation: of the hidden layers; only tanh can saturate
     """
     categories = LEARNING | PLASTICITY | (CONTINUAL_BACKPROP if is_continual else {}) | OPTIMIZATION

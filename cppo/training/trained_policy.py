@@ -23,7 +23,6 @@ NOT_READABLE = (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, EOFError
 def read_policy(folder: RunFolder, env: gym.Env) -> tuple[ActorCriticPolicy, int]:
     """Read the policy of a run from its newest checkpoint, or from the exported model where no checkpoint is newer.
 
-    :param folder: the run
     :param env: an environment with the spaces the agent was trained in
     :return: the policy, ready to act, and the environment steps it was trained for, 0 if they aren't known
     :raises FileNotFoundError: if the run has saved nothing yet

@@ -30,7 +30,6 @@ class Outcome:
     """How a training ended.
 
     :param ending: what the run's folder says of it
-    :param phases: the last returns of each phase
     :param steps_saved: environment steps after which it continues; None: at its beginning
     :param exit_code: of the command: 0, 1 for a failure, 130 for Ctrl-C and 143 for SIGTERM
     """
@@ -42,10 +41,7 @@ class Outcome:
 
 
 def train(training: Training) -> Outcome:
-    """Train; save the agent when done or stopped in order.
-
-    :param training: what ``prepare`` or ``resume`` made
-    """
+    """Train; save the agent when done or stopped in order."""
     model, settings = training.model, training.settings
     progress = Progress()
     remembering = [progress, *measures(settings)]
@@ -69,8 +65,6 @@ def train(training: Training) -> Outcome:
 def learn(training: Training, session: Session, callbacks: list[BaseCallback]) -> Ending:
     """Let the model learn what is left, and save it unless the training failed or was stopped at once.
 
-    :param training: the run
-    :param session: called after each update
     :param callbacks: called by the model, the session last
     :return: how it ended; errors that no input can cause are raised
     """

@@ -34,7 +34,6 @@ class Workers(SubprocVecEnv):
     reward. The new environment begins the next episode with a seed of its own, and is told how many steps were taken.
 
     :param env_fns: make the environments, which are ``Restorable``
-    :param restart: replace processes that die
     """
 
     def __init__(self, env_fns: Sequence[Callable[[], gym.Env]], restart: bool = False) -> None:
