@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cppo.cbp.features import FeatureHook, Pass
 from cppo.cbp.initializers import Initializer
-from cppo.cbp.optimizer_state import FreshOptimizerState
+from cppo.cbp.optimizer_state import FreshOptimizerState, step_was_skipped
 from cppo.cbp.watched_layer import redraw_incoming, silence_outgoing
 from cppo.checks import LARGEST, check_count, check_number
 from cppo.layers.hidden_layer import HiddenLayer
@@ -65,6 +65,15 @@ class ReDo(UnitRemedy):
     def figures(self) -> dict[str, float]:
         """The number of units recycled."""
         return {"total_replaced": self.total_replaced}
+
+    @torch.no_grad()
+    def _before_optimizer_step(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        super()._before_optimizer_step(optimizer, args, kwargs)
+        if not self.reset_optimizer_state or step_was_skipped(optimizer):
+            return None
+        return self.optimizer_state.fast_step(has_closure=bool(kwargs) or len(args) > 1)
 
     def after_step(self) -> None:
         """Every so many steps, recycle the dormant units."""

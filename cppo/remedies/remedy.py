@@ -94,15 +94,18 @@ class Remedy(nn.Module):
         ]
 
     @torch.no_grad()
-    def _before_optimizer_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _before_optimizer_step(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         if step_was_skipped(optimizer):
-            return
+            return None
         if self._device_of_state != self.device:
             self._device_of_state = self.device
             self.to(self.device)
         if self.n_steps == 0:
             self.begin()
         self.before_step()
+        return None
 
     @torch.no_grad()
     def _after_optimizer_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
