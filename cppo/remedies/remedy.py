@@ -159,10 +159,11 @@ class GradientPull(Remedy):
         raise NotImplementedError
 
     @torch.no_grad()
-    def _before_optimizer_step(self, optimizer: torch.optim.Optimizer, *call: Any) -> None:
-        args, kwargs = call
+    def _before_optimizer_step(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         if any(value is not None for value in (*args[1:], *kwargs.values())):
             raise ValueError(
                 f"{type(self).__name__} adds to the gradient before a step; one with a closure makes its own"
             )
-        super()._before_optimizer_step(optimizer)
+        return super()._before_optimizer_step(optimizer, args, kwargs)

@@ -61,7 +61,8 @@ def trained_networks(policy: BasePolicy) -> dict[str, Trained]:
 
 def runs_on_zeros(policy: BasePolicy) -> list[Callable[[], Any]]:
     """For each of a policy's ``trained_networks`` a function that runs it on one observation, all zeros."""
-    observation = policy.obs_to_tensor(create_empty_array(policy.observation_space, n=1))[0]
+    zeros: Any = create_empty_array(policy.observation_space, n=1)
+    observation = policy.obs_to_tensor(zeros)[0]
     return [partial(run_network, policy, each.network, observation) for each in trained_networks(policy).values()]
 
 
