@@ -1,10 +1,14 @@
 """Agents are saved, loaded and given the parameters of others."""
 
 import copy
+import zipfile
+from pathlib import Path
 
+import gymnasium as gym
 import pytest
 from stable_baselines3 import SAC
 
+from cppo import CPPO
 from tests.cppo.agents import BUSY, Target, assert_same, case_of, every_algorithm, networks, parameters, tensors
 
 
@@ -69,3 +73,16 @@ def test_without_its_state_a_file_is_one_of_the_plain_algorithm(case, tmp_path):
     assert type(plain.learn(16)) is case.algorithm
     model.save(tmp_path / "whole")
     assert case.continual.load(tmp_path / "whole").continual_backprop.total_replaced > 0
+
+
+def test_a_file_from_before_the_modules_moved_is_loaded():
+    """A run of ``train.py --env Pendulum-v1 --algo cppo --update closed-form`` wrote it: it names modules of then."""
+    path = Path(__file__).parents[1] / "model_before_the_rooms.zip"
+    with zipfile.ZipFile(path) as file:
+        assert all(f"cppo.{module}" in file.read("data").decode() for module in ("quick_policy", "lean_buffer"))
+    model = CPPO.load(path, env=gym.make("Pendulum-v1"))
+    assert [len(layer.age) for layer in model.continual_backprop.layers] == [6, 5, 6, 5]
+    replaced = model.continual_backprop.total_replaced
+    assert replaced > 0
+    model.learn(192, reset_num_timesteps=False)
+    assert model.continual_backprop.total_replaced > replaced
