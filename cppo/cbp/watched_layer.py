@@ -78,8 +78,8 @@ class WatchedLayer:
 
     def listen(self, watcher: Watcher) -> None:
         """Begin to see the features of training passes; a copy does so once it is whole."""
-        for hook in self._hooks:
-            hook.wake(watcher)
+        for hook, reader in zip(self._hooks, self.hidden_layer.outgoing, strict=True):
+            hook.listen(reader, watcher)
 
     def stop_listening(self) -> None:
         """Leave the outgoing layers alone for good."""
