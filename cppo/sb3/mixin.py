@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cppo.cbp.continual_backprop import ContinualBackprop
+from cppo.cbp.fresh_values import Fresh
 from cppo.cbp.initializers import Initializer, find_initializer
 from cppo.cbp.utilities import Utility, find_utility
 from cppo.checks import check_hyperparameters
@@ -54,6 +55,7 @@ class ContinualBackpropMixin(Algorithm):
         None means as the policy drew its own: orthogonal, or torch's default with ``ortho_init=False``
     :param bias_transfer: move a replaced unit's mean contribution to the biases of its readers
     :param reset_optimizer_state: give a new unit's weights the optimizer state of new parameters
+    :param fresh_state: what tensors in the state of an optimizer of one's own start from, see ``ContinualBackprop``
     :raises ValueError: for a value out of range, an unknown name, and a policy without hidden layers or optimizer
     :raises TypeError: for a class that doesn't name the mixin first and an algorithm second
     """
@@ -79,6 +81,7 @@ class ContinualBackpropMixin(Algorithm):
         initializer: str | Initializer | None = None,
         bias_transfer: bool = True,
         reset_optimizer_state: bool = True,
+        fresh_state: Mapping[str, Fresh] | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(self, BaseAlgorithm):
@@ -96,6 +99,7 @@ class ContinualBackpropMixin(Algorithm):
         self.initializer = initializer
         self.bias_transfer = bias_transfer
         self.reset_optimizer_state = reset_optimizer_state
+        self.fresh_state = fresh_state
         super().__init__(*args, **kwargs)
 
     def _setup_model(self) -> None:
@@ -128,6 +132,7 @@ class ContinualBackpropMixin(Algorithm):
             initializer=initializer,
             bias_transfer=self.bias_transfer,
             reset_optimizer_state=self.reset_optimizer_state,
+            fresh_state=self.fresh_state,
         )
 
     def _check_policy(self) -> None:

@@ -72,3 +72,13 @@ def test_a_copied_policy_learns_as_a_plain_one():
             each.evaluate_actions(torch.ones(4, 3), torch.zeros(4, 2))[0].sum().backward()
             each.optimizer.step()
     assert_same(policy.parameters(), plain.parameters())
+
+
+def test_what_an_optimizer_of_one_s_own_starts_from_can_be_given_to_an_agent():
+    model = case_of(SAC).build(fresh_state={"exp_avg": 0.25}).learn(64)
+    found = 0
+    for network in networks(model).values():
+        for layer in network.layers:
+            state = network._optimizer.state[layer.hidden_layer.incoming.weight]
+            found += int((state["exp_avg"][layer.replaced] == 0.25).all()) * len(layer.replaced)
+    assert found == sum(len(layer.replaced) for layer in model.continual_backprop.layers)
