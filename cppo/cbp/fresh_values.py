@@ -64,7 +64,7 @@ class FreshValues:
         else:
             view.index_fill_(part.axis, units, float(start))
 
-    def follow(self, parameter: nn.Parameter, change: Tensor) -> None:
+    def follow(self, parameter: Tensor, change: Tensor) -> None:
         """Change the copies of a parameter in its state by what it was just changed by itself."""
         for name in self.copies:
             copy = self.optimizer.state.get(parameter, {}).get(name)

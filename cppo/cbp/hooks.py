@@ -28,10 +28,10 @@ class StayingHook:
 
     def attach(self, module: nn.Module) -> None:
         """Run before a module does."""
-        self._handle = module.register_forward_pre_hook(self, with_kwargs=True)  # type: ignore[arg-type]
+        self._handle = module.register_forward_pre_hook(self, with_kwargs=True)
         self._module = weakref.ref(module)
         if "__getstate__" not in module.__dict__:
-            module.__getstate__ = _StateOfCopies(module)  # type: ignore[method-assign, assignment]
+            module.__getstate__ = _StateOfCopies(module)  # type: ignore[method-assign]
 
     def detach(self) -> None:
         """Leave the module as if the hook had never been there."""
@@ -43,7 +43,7 @@ class StayingHook:
             del module.__getstate__
         self._handle = self._module = None
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Called by torch before the module runs, with what it was called with."""
         raise NotImplementedError
 

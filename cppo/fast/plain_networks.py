@@ -85,7 +85,7 @@ class PlainNetwork:
             x = self._activate_in_place(x) if number else x
             self._given.append(x)
             for hook in self.linears[number]._forward_pre_hooks.values():
-                hook.see(x)
+                hook.see(x)  # type: ignore[attr-defined] # a FeatureHook's, as was made sure of
             x = self._products[number].output(x, weight, bias, outputs[number])
         return x
 
