@@ -7,16 +7,19 @@ Dohare, Sutton & Mahmood, "Continual Backprop: Stochastic Gradient Descent with 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cppo.cbp.cumulative_norms import CumulativeNorms
 from cppo.cbp.description import Description
 from cppo.cbp.features import watch_exclusively
+from cppo.cbp.fresh_values import Fresh
 from cppo.cbp.initializers import Initializer, find_initializer
 from cppo.cbp.integrity import Integrity
+from cppo.cbp.optimizer_limits import refuse_slow_weights
 from cppo.cbp.optimizer_state import FreshOptimizerState, step_was_skipped
 from cppo.cbp.unit_state import UnitState
 from cppo.cbp.utilities import Utility, find_utility
@@ -65,6 +68,8 @@ class ContinualBackprop(nn.Module):
     :param hidden_layers: the layers to watch, where tracing can't tell
     :param seed: of the new units' weights; None derives it from torch's own seed
     :param example_input: what to trace the module with (see ``find_hidden_layers``)
+    :param fresh_state: what tensors in the state of an optimizer of one's own start from, by their names: a number, or
+        a function of the parameter; needed only where it can't be seen in the first step
     :raises TypeError: if the module or the optimizer is none
     :raises ValueError: for a value out of range or an unknown name, where no layer can be watched, and where another
         ``ContinualBackprop`` watches one of them
@@ -84,6 +89,7 @@ class ContinualBackprop(nn.Module):
         hidden_layers: Sequence[HiddenLayer] | None = None,
         seed: int | None = None,
         example_input: Any = None,
+        fresh_state: Mapping[str, Fresh] | None = None,
     ) -> None:
         super().__init__()
         check_modules(module, optimizer)
@@ -106,7 +112,9 @@ class ContinualBackprop(nn.Module):
         self.layers = [
             WatchedLayer(number, layer, self.units, keeps_features) for number, layer in enumerate(hidden_layers)
         ]
-        self.optimizer_state = FreshOptimizerState(optimizer, [part for layer in self.layers for part in layer.parts])
+        parts = [part for layer in self.layers for part in layer.parts]
+        self.optimizer_state = FreshOptimizerState(optimizer, parts, fresh_state)
+        self.cumulative_norms = CumulativeNorms(hidden_layers)
         self._needs_gradient = getattr(self.utility, "needs_gradient", False)
         self._has_closure = False
         self._steps = 0
@@ -138,11 +146,14 @@ class ContinualBackprop(nn.Module):
             self.optimizer_state.correct()
         if self._needs_gradient and self._has_closure:  # it made the gradient after the first hook
             self._measure_effects(None)
+        self.cumulative_norms.correct()
         seen = self._average_activations([layer for layer in self.layers if layer.saw_training()])
         seen = self._average_utilities(seen)
         chosen = self._choose(seen, self.replacement_rate, self.maturity_threshold)
         optimizer_state = self.optimizer_state if self.reset_optimizer_state else None
         replace(chosen, self.initializer, self.bias_transfer, optimizer_state)
+        for layer in chosen:
+            self.cumulative_norms.restart(layer.hidden_layer, layer.replaced)
         self._steps += 1
         if self._steps == STEPS_BEFORE_WARNING:
             self._warn_of_unseen_layers()
@@ -200,12 +211,17 @@ class ContinualBackprop(nn.Module):
         :return: what torch is to call ``step`` with instead, where the step isn't to be the optimizer's own
         """
         self.integrity.check()
-        self._has_closure = bool(kwargs) or len(args) > 1
+        if not self._steps:
+            refuse_slow_weights(optimizer)
+        is_redirected = args[0] is not optimizer  # by another ContinualBackprop of this optimizer
+        self._has_closure = not is_redirected and (bool(kwargs) or len(args) > 1)
         if step_was_skipped(optimizer):
             return None
         if self._needs_gradient:
             self._measure_effects(getattr(optimizer, "grad_scale", None))
-        return self.optimizer_state.fast_step(self._has_closure) if self.reset_optimizer_state else None
+        if not self.reset_optimizer_state:
+            return None
+        return self.optimizer_state.fast_step(self._has_closure or is_redirected)
 
     def _measure_effects(self, scale: Tensor | None) -> None:
         for layer in self.layers:

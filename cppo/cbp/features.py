@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from cppo.cbp.hooks import StayingHook
 from cppo.layers.hidden_layer import HiddenLayer, UnitModule, mean_over_rows, unit_features
 
 MOST_PASSES = 1000
@@ -42,15 +43,13 @@ class Watcher(Protocol):
         """Every module that has weights of those units."""
 
 
-class FeatureHook:
+class FeatureHook(StayingHook):
     """Keeps what an outgoing layer is given in training passes, those with gradients in training mode.
 
     The means are taken at once, while the features are still in the processor's cache; the features themselves are
     kept until the optimizer's step only if asked for.
 
-    A forward hook is copied and pickled with its module. It holds no reference to the layer that looks at it, so that
-    nothing else goes along, and its copy sleeps until a copy of the watcher wakes it: a copy of the module alone is a
-    plain module.
+    Copies and pickles of the module alone go without it; a copy of the watcher attaches its own to the copied module.
 
     Under ``torch.compile`` it becomes part of the compiled graph, once for each number of passes seen since the last
     step. Beyond torch's limit of recompilations (8) a module runs uncompiled, of which torch warns.
@@ -61,17 +60,19 @@ class FeatureHook:
 
     def __init__(self, hidden_layer: HiddenLayer, keeps_features: bool) -> None:
         self.passes: deque[Pass] = deque(maxlen=MOST_PASSES)
-        self.awake = False
+        self.awake = True
         self.watcher: weakref.ref[Watcher] | None = None
+        self._inputs: deque[weakref.ref[Tensor]] = deque(maxlen=MOST_PASSES)
         self._has_warned = False
         self._columns = (hidden_layer.n_units, *hidden_layer.columns[0])
         self._is_nonnegative = hidden_layer.is_nonnegative
         self._keeps_features = keeps_features
-        self.handle = hidden_layer.outgoing[0].register_forward_pre_hook(self, with_kwargs=True)
 
-    def wake(self, watcher: Watcher) -> None:
-        """Listen, for one who watches."""
-        self.awake, self.watcher = True, weakref.ref(watcher)
+    def listen(self, reader: UnitModule, watcher: Watcher) -> None:
+        """Listen to the outgoing layer, for one who watches."""
+        self.watcher = weakref.ref(watcher)
+        if not self.is_attached:
+            self.attach(reader)
 
     def __call__(self, reader: UnitModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Called by torch before the reader runs, with what it was called with."""
@@ -82,18 +83,33 @@ class FeatureHook:
             features = unit_features(reader, given.detach(), *self._columns)
             if torch.is_autocast_enabled("cpu" if given.is_cpu else given.device.type):  # means in 16 bits
                 with torch.autocast(features.device.type, enabled=False):
-                    self.passes.append(self._summarise(features))
+                    self._keep(self._summarise(features), given)
             else:
-                self.passes.append(self._summarise(features))
-            if len(self.passes) == MOST_PASSES:
-                self._warn_of_no_step()
+                self._keep(self._summarise(features), given)
+
+    def _keep(self, seen: Pass, given: Tensor) -> None:
+        """Keep a pass, unless it only recomputes during a backward pass what the forward pass didn't save.
+
+        Some ways to checkpoint activations take the gradient through the recomputed pass, for the first one had none;
+        others took it through the first, which has been counted. So it counts once it gets a gradient.
+        """
+        if torch.compiler.is_compiling():
+            self._append(seen)
+        elif not given.requires_grad or torch._C._current_graph_task_id() == -1:
+            self._append(seen)
+            self._inputs.append(weakref.ref(given))
+        elif all(each() is not given for each in self._inputs):
+            given.register_hook(lambda _: self._append(seen))
+
+    def _append(self, seen: Pass) -> None:
+        self.passes.append(seen)
+        if len(self.passes) == MOST_PASSES:
+            self._warn_of_no_step()
 
     def see(self, features: Tensor) -> None:
         """Take in the features of a training pass that doesn't go through the reader, shape (samples, n_units)."""
         if self.awake and len(features):
-            self.passes.append(self._summarise(features))
-            if len(self.passes) == MOST_PASSES:
-                self._warn_of_no_step()
+            self._append(self._summarise(features))
 
     def _summarise(self, features: Tensor) -> Pass:
         if features.dtype.itemsize < 4:
@@ -113,13 +129,12 @@ class FeatureHook:
 
     def remove(self) -> None:
         """Stop listening."""
-        self.awake = False
         self.passes.clear()
-        self.handle.remove()
+        self.detach()
 
     def __getstate__(self) -> dict[str, Any]:
-        # The handle goes along because restoring it keeps torch from giving its number to another hook.
-        return self.__dict__ | {"passes": deque(maxlen=MOST_PASSES), "awake": False, "watcher": None}
+        empty = deque[Any](maxlen=MOST_PASSES)
+        return super().__getstate__() | {"passes": empty, "_inputs": empty.copy(), "watcher": None}
 
 
 def watch_exclusively(watcher: Watcher, optimizer: torch.optim.Optimizer, layers: Sequence[HiddenLayer]) -> None:

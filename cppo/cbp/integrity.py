@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cppo.cbp.hooks import StayingHook
 from cppo.layers.hidden_layer import HiddenLayer
 from cppo.layers.observe import unwrapped
 from cppo.layers.traced_units import NEVER_RAN, LeftOut
@@ -48,7 +49,7 @@ class Integrity:
     def remove(self) -> None:
         """Leave the network alone."""
         for alarm in self._alarms:
-            alarm.handle.remove()
+            alarm.detach()
         self._alarms.clear()
 
     def check(self) -> None:
@@ -74,15 +75,15 @@ class Integrity:
         return None
 
 
-class Alarm:
-    """A forward pre-hook that warns once when a module runs in training; its copies sleep."""
+class Alarm(StayingHook):
+    """Warns once when a module runs in training."""
 
     def __init__(self, name: str, module: nn.Module) -> None:
         self.name, self.awake = name, True
-        self.handle = module.register_forward_pre_hook(self)
+        self.attach(module)
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Called by torch before the module runs."""
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """See ``StayingHook``."""
         if self.awake and module.training and torch.is_grad_enabled():
             self.awake = False
             warnings.warn(
@@ -91,9 +92,6 @@ class Alarm:
                 "hand",
                 stacklevel=2,
             )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"awake": False}
 
 
 def _chain(network: nn.Module, path: str) -> list[tuple[nn.Module, str, nn.Module, str]]:

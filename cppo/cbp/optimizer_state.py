@@ -8,14 +8,15 @@ the young weights' updates corrected afterwards.
 
 So the next updates of a replaced weight are those of a new optimizer for SGD without dampening, Adam, AdamW, RMSprop,
 Adadelta, Adagrad without ``lr_decay``, Rprop (their subclasses included) and stable-baselines3's ``RMSpropTFLike``,
-with every option and implementation. Any other optimizer is named by a warning at its first step: state tensors of a
-parameter's shape are set to zero for the replaced weights, and its step count goes on.
+with every option and implementation. Any other optimizer is named by a warning at its first step: for the replaced
+weights its state tensors of a parameter's shape become what they were when they were made, and its step count goes on.
+What is out of reach (the state of an optimizer inside of the one given) is said at once.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 
 from cppo.cbp.adam_by_age import AdamByAge, Group, steps_to_forget
 from cppo.cbp.births import BirthMap
+from cppo.cbp.fresh_values import Fresh, FreshValues
+from cppo.cbp.optimizer_limits import find_wrapped, what_stays_old, what_was_unseen
 from cppo.layers.hidden_layer import UnitWeights
 
 State = dict[str, Any]
@@ -45,9 +48,15 @@ class FreshOptimizerState(nn.Module):
 
     :param optimizer: the optimizer whose state is meant
     :param parts: every set of weights that belongs to the units of a layer
+    :param fresh_state: what the optimizer's state tensors start from, where that can't be known
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, parts: Sequence[UnitWeights]) -> None:
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        parts: Sequence[UnitWeights],
+        fresh_state: Mapping[str, Fresh] | None = None,
+    ) -> None:
         super().__init__()
         self.replaced_at: Tensor
         self.optimizer = optimizer
@@ -59,7 +68,12 @@ class FreshOptimizerState(nn.Module):
         self._redirected = False
         self._has_replaced: bool | None = None
         self._births: dict[Tensor, tuple[Tensor, Tensor, int]] = {}
+        self.fresh_values = FreshValues(optimizer, list(self.birth_map.parameters), fresh_state)
         self._warning = what_stays_old(optimizer)
+        self._is_wrapper = find_wrapped(optimizer) is not None
+        if self._is_wrapper:
+            warnings.warn(str(self._warning), stacklevel=3)
+            self._warning, self.fresh_values.is_curious = None, False
 
     @torch.no_grad()
     def restart(self, part: UnitWeights, units: Tensor) -> None:
@@ -69,12 +83,11 @@ class FreshOptimizerState(nn.Module):
         :param units: indices of the replaced units
         """
         state = self.optimizer.state.get(part.parameter)
-        if not state:
+        if not state or self._is_wrapper:
             return
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == part.parameter.shape:
-                start = self._initial_value(part.parameter, name)
-                part.view(value).index_fill_(part.axis, units, start)
+                self.fresh_values.restart(part, units, name, value)
         if self._is_adam:
             self.replaced_at[self.birth_map.spans[part]][units] = int(state["step"])
             self._forget_births()
@@ -85,6 +98,8 @@ class FreshOptimizerState(nn.Module):
         :param has_closure: whether the optimizer is going to compute the gradient anew
         """
         self._redirected = False
+        if self.fresh_values.is_curious:
+            self.fresh_values.look()
         if not self._is_adam or has_closure or not self._has_young():
             return None
         if not self._by_age.is_current():
@@ -97,6 +112,8 @@ class FreshOptimizerState(nn.Module):
     @torch.no_grad()
     def correct(self) -> None:
         """Correct the update that the optimizer just gave the young weights; call it once after every step."""
+        if self.fresh_values.is_curious and (unseen := self.fresh_values.conclude()):
+            warnings.warn(what_was_unseen(self.optimizer, unseen), stacklevel=2)
         if self._warning is not None:
             warnings.warn(self._warning, stacklevel=2)
             self._warning = None
@@ -161,17 +178,15 @@ class FreshOptimizerState(nn.Module):
         self._births, self._has_replaced = {}, None
         self._by_age.forget_births()
 
-    def _initial_value(self, parameter: nn.Parameter, name: str) -> float:
-        """What an entry of a new parameter's state starts from."""
-        if name == "sum" and isinstance(self.optimizer, torch.optim.Adagrad):
-            return float(self.optimizer.defaults["initial_accumulator_value"])
-        if name == "step_size" and isinstance(self.optimizer, torch.optim.Rprop):
-            groups = self.optimizer.param_groups
-            return float(next(group["lr"] for group in groups if any(each is parameter for each in group["params"])))
-        return 1.0 if name == "square_avg" and _is_tf_like(self.optimizer) else 0.0
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if seen := self.fresh_values.to_save():
+            destination[f"{prefix}fresh_values"] = seen
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        if seen := state_dict.pop(f"{prefix}fresh_values", None):
+            self.fresh_values.load(seen)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self._forget_births()
         self._by_age.forget()
 
@@ -194,37 +209,3 @@ def _correction(
     if like.ndim < 2:
         return rows.reshape(like.shape)
     return torch.minimum(rows[:, None], columns[None, :]).reshape(*like.shape[:2], *[1] * (like.ndim - 2))
-
-
-def what_stays_old(optimizer: torch.optim.Optimizer) -> str | None:
-    """Say what of a weight's state can't be made that of a new parameter; None if all of it can."""
-    kind = type(optimizer).__name__
-    if isinstance(optimizer, torch.optim.LBFGS):
-        return f"{kind} keeps one history for all weights together: it goes on when units are replaced"
-    if isinstance(optimizer, torch.optim.Adagrad) and any(group["lr_decay"] for group in optimizer.param_groups):
-        kind += " with lr_decay"
-    elif isinstance(optimizer, torch.optim.SGD) and any(
-        group["momentum"] and group["dampening"] for group in optimizer.param_groups
-    ):
-        kind += " with dampening"
-    elif isinstance(optimizer, KNOWN) or _is_tf_like(optimizer):
-        return None
-    return (
-        f"{kind} is not an optimizer whose state can be made new for single weights: for the weights of replaced units "
-        "its state tensors of the parameter's shape are set to zero, and its step count goes on"
-    )
-
-
-KNOWN = (
-    torch.optim.SGD,
-    torch.optim.Adam,
-    torch.optim.RMSprop,
-    torch.optim.Adadelta,
-    torch.optim.Adagrad,
-    torch.optim.Rprop,
-)
-
-
-def _is_tf_like(optimizer: torch.optim.Optimizer) -> bool:
-    """Stable-baselines3's RMSprop in the manner of TensorFlow, known by name: this module knows nothing of RL."""
-    return any(kind.__name__ == "RMSpropTFLike" for kind in type(optimizer).__mro__)

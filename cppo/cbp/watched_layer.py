@@ -78,8 +78,8 @@ class WatchedLayer:
 
     def listen(self, watcher: Watcher) -> None:
         """Begin to see the features of training passes; a copy does so once it is whole."""
-        for hook in self._hooks:
-            hook.wake(watcher)
+        for hook, reader in zip(self._hooks, self.hidden_layer.outgoing, strict=True):
+            hook.listen(reader, watcher)
 
     def stop_listening(self) -> None:
         """Leave the outgoing layers alone for good."""
@@ -186,7 +186,7 @@ class WatchedLayer:
         lowest = ranked.argmin().unsqueeze(0) if count == 1 else ranked.argsort(stable=True)[:count]
         self.replaced = mature[lowest]
 
-    def transfer_to_biases(self) -> None:
+    def transfer_to_biases(self, optimizer_state: FreshOptimizerState | None) -> None:
         """Let the outgoing layers' biases take over the mean contribution of the units that go."""
         mean = self.mean_activation[self.replaced]
         for part in self.hidden_layer.outgoing_weights:
@@ -194,7 +194,10 @@ class WatchedLayer:
             if isinstance(bias, Tensor) and bias.requires_grad:
                 weights = part.view().index_select(part.axis, self.replaced)
                 weights = weights.sum(dim=list(range(2, weights.ndim))) if weights.ndim > 2 else weights
-                bias.add_(weights @ mean.to(weights.dtype))
+                change = weights @ mean.to(weights.dtype)
+                bias.add_(change)
+                if optimizer_state is not None and optimizer_state.fresh_values.copies:
+                    optimizer_state.fresh_values.follow(bias, change)
 
     def _mean_activation(self) -> Tensor:
         return self.mean_activation
@@ -218,7 +221,7 @@ def replace(
     """
     if bias_transfer:
         for layer in chosen:
-            layer.transfer_to_biases()
+            layer.transfer_to_biases(optimizer_state)
     for layer in chosen:
         redraw_incoming(layer.hidden_layer, layer.replaced, initializer, layer.units.generator)
     for layer in chosen:

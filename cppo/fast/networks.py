@@ -66,7 +66,6 @@ class PlainNetwork:
         self.activation = activation
         # Looking them up in the modules takes a microsecond each.
         self._parameters = [(linear.weight, linear.bias) for linear in linears]
-        self._hooks: list[dict[int, Any]] = [linear._forward_pre_hooks for linear in linears]
         self._matmuls = [matmul_for(linear.weight) for linear in linears]
         self._activate, self._activate_in_place, self._slope = ACTIVATIONS[activation]
         self._given: list[Tensor] = []
@@ -89,8 +88,8 @@ class PlainNetwork:
         for number, (weight, bias) in enumerate(self._parameters):
             x = self._activate_in_place(x) if number else x
             self._given.append(x)
-            for hook in self._hooks[number].values():
-                hook.see(x)
+            for hook in self.linears[number]._forward_pre_hooks.values():
+                hook.see(x)  # type: ignore[attr-defined] # a FeatureHook's, as was made sure of
             x = self._matmuls[number].output(x, weight, bias, outputs[number])
         return x
 

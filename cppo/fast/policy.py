@@ -60,17 +60,29 @@ class QuickMlpPolicy(LeanMlpPolicy):
     """
 
     _arrays: tuple[Any, ...] | None = None
+    _owners: tuple[dict[str, Any], ...] = ()
+    _addresses: tuple[int, ...] = ()
 
     def set_training_mode(self, mode: bool) -> None:
         """Switch training mode on or off; a rollout begins with the latter, so look then where the weights are."""
         super().set_training_mode(mode)
+        self._look_up_weights()
+
+    def _look_up_weights(self) -> None:
         self._arrays = None
         networks, parameters = self._networks, list(self.parameters())
         if networks is not None and all(can_take(each) and each.dtype == torch.float32 for each in parameters):
             self._arrays = *_layers(networks.actor), *_layers(networks.critic), self.log_std.detach().numpy()
+            self._owners = tuple(module._parameters for module in self.modules() if module._parameters)
+            self._addresses = self._find_addresses()
+
+    def _find_addresses(self) -> tuple[int, ...]:
+        return tuple([each.data_ptr() for owner in self._owners for each in owner.values()])
 
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Sample actions; return them, the values and the log-probabilities."""
+        if self._arrays is not None and self._addresses != self._find_addresses():
+            self._look_up_weights()  # other memory was assigned to a parameter, as load_from_vector does
         arrays, rows = self._arrays, obs.shape[0]
         if (
             arrays is None
@@ -90,7 +102,7 @@ class QuickMlpPolicy(LeanMlpPolicy):
 
     def __getstate__(self) -> dict[str, Any]:
         # The arrays lie where this policy's weights are; a copy has its own.
-        return self.__dict__ | {"_arrays": None}
+        return self.__dict__ | {"_arrays": None, "_owners": ()}
 
 
 def _layers(network: PlainNetwork) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], bool]:

@@ -120,10 +120,11 @@ class ReDo(UnitRemedy):
     def _listen(self) -> None:
         """Observe features only before a step that recycles units: at other times it would be a waste."""
         is_due = (self.n_steps + 1) % self.every == 0
-        for hook in itertools.chain(*self._hooks):
-            hook.wake(self)
-            hook.awake = is_due
-            hook.passes.clear()
+        for layer, hooks in zip(self.layers, self._hooks, strict=True):
+            for reader, hook in zip(layer.outgoing, hooks, strict=True):
+                hook.listen(reader, self)
+                hook.awake = is_due
+                hook.passes.clear()
 
     def remove(self) -> None:
         """Stop recycling."""

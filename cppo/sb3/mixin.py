@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cppo.cbp.continual_backprop import ContinualBackprop
+from cppo.cbp.fresh_values import Fresh
 from cppo.cbp.initializers import Initializer, find_initializer
 from cppo.cbp.utilities import Utility, find_utility
 from cppo.cbp.watched_layer import WatchedLayer
@@ -57,6 +58,7 @@ class ContinualBackpropMixin(Algorithm):
         None means as the policy drew its own: orthogonal, or torch's default with ``ortho_init=False``
     :param bias_transfer: move a replaced unit's mean contribution to the biases of its readers
     :param reset_optimizer_state: give a new unit's weights the optimizer state of new parameters
+    :param fresh_state: what tensors in the state of an optimizer of one's own start from, see ``ContinualBackprop``
     :raises ValueError: for a value out of range, an unknown name, and a policy without hidden layers or optimizer
     :raises TypeError: for a class that doesn't name the mixin first and an algorithm second
     """
@@ -82,6 +84,7 @@ class ContinualBackpropMixin(Algorithm):
         initializer: str | Initializer | None = None,
         bias_transfer: bool = True,
         reset_optimizer_state: bool = True,
+        fresh_state: Mapping[str, Fresh] | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(self, BaseAlgorithm):
@@ -99,6 +102,7 @@ class ContinualBackpropMixin(Algorithm):
         self.initializer = initializer
         self.bias_transfer = bias_transfer
         self.reset_optimizer_state = reset_optimizer_state
+        self.fresh_state = fresh_state
         super().__init__(*args, **kwargs)
 
     def _setup_model(self) -> None:
@@ -131,6 +135,7 @@ class ContinualBackpropMixin(Algorithm):
             initializer=initializer,
             bias_transfer=self.bias_transfer,
             reset_optimizer_state=self.reset_optimizer_state,
+            fresh_state=self.fresh_state,
         )
 
     def _check_policy(self) -> None:

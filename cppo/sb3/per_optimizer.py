@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from cppo.cbp.continual_backprop import ContinualBackprop
 from cppo.cbp.description import Description, names_of_readers
+from cppo.cbp.hooks import StayingHook
 from cppo.cbp.watched_layer import WatchedLayer
 from cppo.layers.traced_units import NEVER_RAN
 from cppo.sb3.policy_layers import PolicyLayers, Trained, trained_networks
@@ -36,14 +38,19 @@ class ContinualBackpropPerOptimizer(nn.ModuleDict):
     ) -> None:
         super().__init__(networks)
         self._unwatched = unwatched
-        self._used: set[WatchedLayer] = set()
-        self._handles: list[Any] = []
-        for layer in self.layers:
-            for reader in layer.hidden_layer.outgoing:
-                self._handles.append(reader.register_forward_pre_hook(partial(self._see, layer), with_kwargs=True))
-        for name, optimizer in optimizers.items():
-            own = set(networks[name].layers) if name in networks else set()
-            self._handles.append(optimizer.register_step_post_hook(partial(self._after_step, own)))
+        self._optimizers = optimizers
+        self._hooks = [[LossHook() for _ in layer.hidden_layer.outgoing] for layer in self.layers]
+        self._watch()
+
+    def _watch(self) -> None:
+        """Hook into the readers of all layers and into the optimizers."""
+        for layer, hooks in zip(self.layers, self._hooks, strict=True):
+            for reader, hook in zip(layer.hidden_layer.outgoing, hooks, strict=True):
+                hook.attach(reader)
+        self._handles = [
+            optimizer.register_step_post_hook(partial(self._after_step, name))
+            for name, optimizer in self._optimizers.items()
+        ]
 
     def networks(self) -> Iterator[tuple[str, ContinualBackprop]]:
         """Yield the mapping's items, typed."""
@@ -77,20 +84,43 @@ class ContinualBackpropPerOptimizer(nn.ModuleDict):
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        for hook in chain(*self._hooks):
+            hook.detach()
         for _, network in self.networks():
             network.remove()
 
-    def _see(self, layer: WatchedLayer, reader: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note that a loss is backpropagated through a layer; the next optimizer step shows whose loss it was."""
-        features = args[0] if args else kwargs["input"]
-        if reader.training and torch.is_grad_enabled() and features.requires_grad:
-            features.register_hook(lambda _: self._used.add(layer))
-
-    def _after_step(self, own: set[WatchedLayer], *_: Any) -> None:
+    def _after_step(self, own: str, *_: Any) -> None:
         """Forget passes of the last loss through layers of others: it was that of the optimizer that stepped."""
-        for layer in self._used - own:
-            layer.forget()
-        self._used.clear()
+        others = {layer for name, network in self.networks() if name != own for layer in network.layers}
+        for layer, hooks in zip(self.layers, self._hooks, strict=True):
+            if any(hook.was_used for hook in hooks) and layer in others:
+                layer.forget()
+            for hook in hooks:
+                hook.was_used = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As in ContinualBackprop: a copy needs to know whether there were hooks.
+        return self.__dict__ | {"_handles": [None for _ in self._handles]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self._handles:
+            self._watch()
+
+
+class LossHook(StayingHook):
+    """Notes that a loss is backpropagated through a layer; the next optimizer step shows whose loss it was."""
+
+    was_used = False
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """See ``StayingHook``."""
+        features = args[0] if args else kwargs["input"]
+        if module.training and torch.is_grad_enabled() and features.requires_grad:
+            features.register_hook(self._note)
+
+    def _note(self, gradient: Tensor) -> None:
+        self.was_used = True
 
 
 def watch_policy(

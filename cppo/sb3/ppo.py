@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch as th
@@ -11,6 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from typing_extensions import Self
 
+from cppo.cbp.fresh_values import Fresh
 from cppo.cbp.initializers import Initializer
 from cppo.cbp.utilities import Utility
 from cppo.sb3.mixin import ContinualBackpropMixin
@@ -34,6 +36,8 @@ class CPPO(ContinualBackpropMixin, PPO):
         function; None means as the policy drew its own
     :param bias_transfer: Move a replaced unit's mean contribution to the biases of its readers
     :param reset_optimizer_state: Give a new unit's weights the optimizer state of new parameters
+    :param fresh_state: What tensors in the state of an optimizer of one's own start from, by their names: a number, or
+        a function of the parameter; needed only where it can't be seen in the first step
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class CPPO(ContinualBackpropMixin, PPO):
         initializer: str | Initializer | None = None,
         bias_transfer: bool = True,
         reset_optimizer_state: bool = True,
+        fresh_state: Mapping[str, Fresh] | None = None,
     ) -> None:
         super().__init__(
             policy,
@@ -106,6 +111,7 @@ class CPPO(ContinualBackpropMixin, PPO):
             initializer=initializer,
             bias_transfer=bias_transfer,
             reset_optimizer_state=reset_optimizer_state,
+            fresh_state=fresh_state,
         )
 
     def learn(

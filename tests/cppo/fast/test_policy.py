@@ -1,6 +1,7 @@
 """The policies of runs: stable-baselines3's MlpPolicy, bit for bit, and as one loop to rounding."""
 
 import copy
+from collections.abc import Callable
 
 import gymnasium as gym
 import numpy as np
@@ -106,6 +107,31 @@ def test_it_sees_weights_that_change_in_place() -> None:
         with torch.no_grad():
             policy.action_net.weight.add_(0.1)
             policy.log_std.add_(0.1)
+    assert_close(ours, theirs, observations)
+
+
+def load_from_vector(policy: ActorCriticPolicy, source: ActorCriticPolicy) -> None:
+    policy.load_from_vector(source.parameters_to_vector())
+
+
+def assign_data(policy: ActorCriticPolicy, source: ActorCriticPolicy) -> None:
+    for one, other in zip(policy.parameters(), source.parameters(), strict=True):
+        one.data = other.data.clone()
+
+
+def assign_parameters(policy: ActorCriticPolicy, source: ActorCriticPolicy) -> None:
+    policy.load_state_dict(copy.deepcopy(source.state_dict()), assign=True)
+
+
+@pytest.mark.parametrize("way", [load_from_vector, assign_data, assign_parameters])
+def test_it_sees_weights_that_move_elsewhere_in_the_middle_of_a_rollout(way: Callable[..., None]) -> None:
+    theirs, ours = policies()
+    observations = torch.randn(4, 28)
+    passed(ours, observations)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.mul_(0.5).add_(0.01)
+    way(ours, theirs)
     assert_close(ours, theirs, observations)
 
 
