@@ -203,6 +203,8 @@ class ContinualBackprop(nn.Module):
         self._has_closure = bool(kwargs) or len(args) > 1
         if step_was_skipped(optimizer):
             return None
+        if not self._has_closure:  # which makes the gradient later
+            self.integrity.warn_of_other_readers(self.layers)
         if self._needs_gradient:
             self._measure_effects(getattr(optimizer, "grad_scale", None))
         return self.optimizer_state.fast_step(self._has_closure) if self.reset_optimizer_state else None

@@ -7,12 +7,15 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from cppo.layers.hidden_layer import HiddenLayer, UnitModule, mean_over_rows, unit_features
+from cppo.layers.hidden_layer import HiddenLayer, UnitModule, input_of, mean_over_rows, unit_features
 
 MOST_PASSES = 1000
 """Passes kept for one optimizer step. A network trained on without a step of the watched optimizer must not eat the
@@ -42,6 +45,36 @@ class Watcher(Protocol):
         """Every module that has weights of those units."""
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds values of this world: none of a transform, an export or a trace."""
+    if torch.compiler.is_dynamo_compiling():
+        return True
+    if type(tensor) not in (Tensor, nn.Parameter) or torch.jit.is_tracing():
+        return False
+    return peek_interpreter_stack() is None and get_proxy_mode() is None
+
+
+def script_without_hooks(module: nn.Module) -> None:
+    """Let ``torch.jit.script``, which takes no hooks that are objects, script copies of a watched module."""
+    module.__dict__["__prepare_scriptable__"] = partial(_without_hooks, module)
+
+
+def _without_hooks(module: nn.Module) -> nn.Module:
+    """Called by ``torch.jit.script``: rid a copy of the hooks that sleep in it.
+
+    :raises RuntimeError: for a module that is watched
+    """
+    hooks = _feature_hooks([module])
+    if any(hook.awake for hook in hooks):
+        raise RuntimeError(
+            f"{type(module).__name__} is watched by ContinualBackprop: script a copy, copy.deepcopy(module), or call "
+            "remove() first"
+        )
+    for hook in hooks:
+        hook.remove()
+    return module
+
+
 class FeatureHook:
     """Keeps what an outgoing layer is given in training passes, those with gradients in training mode.
 
@@ -51,6 +84,9 @@ class FeatureHook:
     A forward hook is copied and pickled with its module. It holds no reference to the layer that looks at it, so that
     nothing else goes along, and its copy sleeps until a copy of the watcher wakes it: a copy of the module alone is a
     plain module.
+
+    Passes of another world are passed by: per-sample gradients by ``vmap``, ``torch.func``'s transforms, an export, a
+    trace of ``torch.jit``. Their tensors are no features of a training pass, and mustn't outlive it.
 
     Under ``torch.compile`` it becomes part of the compiled graph, once for each number of passes seen since the last
     step. Beyond torch's limit of recompilations (8) a module runs uncompiled, of which torch warns.
@@ -68,6 +104,7 @@ class FeatureHook:
         self._is_nonnegative = hidden_layer.is_nonnegative
         self._keeps_features = keeps_features
         self.handle = hidden_layer.outgoing[0].register_forward_pre_hook(self, with_kwargs=True)
+        script_without_hooks(hidden_layer.outgoing[0])
 
     def wake(self, watcher: Watcher) -> None:
         """Listen, for one who watches."""
@@ -77,8 +114,8 @@ class FeatureHook:
         """Called by torch before the reader runs, with what it was called with."""
         if not (self.awake and reader.training and torch.is_grad_enabled()):
             return
-        given = args[0] if args else kwargs["input"]
-        if given.numel():  # an empty batch says nothing
+        given = input_of(args, kwargs)
+        if given is not None and is_plain(given) and given.numel():  # an empty batch says nothing
             features = unit_features(reader, given.detach(), *self._columns)
             if torch.is_autocast_enabled("cpu" if given.is_cpu else given.device.type):  # means in 16 bits
                 with torch.autocast(features.device.type, enabled=False):
@@ -90,7 +127,7 @@ class FeatureHook:
 
     def see(self, features: Tensor) -> None:
         """Take in the features of a training pass that doesn't go through the reader, shape (samples, n_units)."""
-        if self.awake and len(features):
+        if self.awake and len(features) and is_plain(features):
             self.passes.append(self._summarise(features))
             if len(self.passes) == MOST_PASSES:
                 self._warn_of_no_step()
