@@ -104,8 +104,11 @@ def _anything(thing: Any) -> Iterator[PutBack]:
 
 
 def _items(mapping: dict) -> PutBack:
-    items = {key: copy.copy(value) if is_counter(value) else value for key, value in dict.items(mapping)}
-    return partial(_put_back_items, mapping, items)
+    return partial(_put_back_items, mapping, _with_own_counters(mapping))
+
+
+def _with_own_counters(mapping: dict) -> dict:
+    return {key: copy.copy(value) if is_counter(value) else value for key, value in dict.items(mapping)}
 
 
 def _array(array: np.ndarray) -> PutBack:
@@ -136,7 +139,7 @@ def _put_back_items(mapping: dict, items: dict) -> None:
     ):
         kind: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict
         kind.clear(mapping)
-        kind.update(mapping, items)
+        kind.update(mapping, _with_own_counters(items))
 
 
 def _put_back_sequence(sequence: Any, items: tuple) -> None:
