@@ -5,8 +5,8 @@ its output new units; activations, normalisations and pooling hand them on; flat
 them; another linear layer or convolution reads them. A unit is never replaced if anything else reads it (an addition,
 the module's caller) or if the module keeps it in an attribute.
 
-A unit is watched only if nothing of unknown origin could carry it: where a function is given a tensor that the trace did
-not see made, what was computed before is left out. Then ``cppo.layers.leaks`` checks the layers by numbers.
+A unit is watched only if nothing of unknown origin could carry it: where a function is given a tensor that the trace
+did not see made, what was computed before is left out. Then ``cppo.layers.leaks`` checks the layers by numbers.
 
 A reader that only other code calls isn't seen; ``ContinualBackprop`` warns of it once it gives new units a gradient. A
 new unit gets new slices of the normalisations it passes; the slope of an ``nn.PReLU`` stays its predecessor's. Batch
