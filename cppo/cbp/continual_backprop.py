@@ -217,6 +217,8 @@ class ContinualBackprop(nn.Module):
         self._has_closure = not is_redirected and (bool(kwargs) or len(args) > 1)
         if step_was_skipped(optimizer):
             return None
+        if not self._has_closure:  # which makes the gradient later
+            self.integrity.warn_of_other_readers(self.layers)
         if self._needs_gradient:
             self._measure_effects(getattr(optimizer, "grad_scale", None))
         if not self.reset_optimizer_state:

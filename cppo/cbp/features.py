@@ -11,9 +11,11 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from cppo.cbp.hooks import StayingHook
-from cppo.layers.hidden_layer import HiddenLayer, UnitModule, mean_over_rows, unit_features
+from cppo.layers.hidden_layer import HiddenLayer, UnitModule, input_of, mean_over_rows, unit_features
 
 MOST_PASSES = 1000
 """Passes kept for one optimizer step. A network trained on without a step of the watched optimizer must not eat the
@@ -43,6 +45,15 @@ class Watcher(Protocol):
         """Every module that has weights of those units."""
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds values of this world: none of a transform, an export or a trace."""
+    if torch.compiler.is_dynamo_compiling():
+        return True
+    if type(tensor) not in (Tensor, nn.Parameter) or torch.jit.is_tracing():
+        return False
+    return peek_interpreter_stack() is None and get_proxy_mode() is None
+
+
 class FeatureHook(StayingHook):
     """Keeps what an outgoing layer is given in training passes, those with gradients in training mode.
 
@@ -50,6 +61,9 @@ class FeatureHook(StayingHook):
     kept until the optimizer's step only if asked for.
 
     Copies and pickles of the module alone go without it; a copy of the watcher attaches its own to the copied module.
+
+    Passes of another world are passed by: per-sample gradients by ``vmap``, ``torch.func``'s transforms, an export, a
+    trace of ``torch.jit``. Their tensors are no features of a training pass, and mustn't outlive it.
 
     Under ``torch.compile`` it becomes part of the compiled graph, once for each number of passes seen since the last
     step. Beyond torch's limit of recompilations (8) a module runs uncompiled, of which torch warns.
@@ -78,8 +92,8 @@ class FeatureHook(StayingHook):
         """Called by torch before the reader runs, with what it was called with."""
         if not (self.awake and reader.training and torch.is_grad_enabled()):
             return
-        given = args[0] if args else kwargs["input"]
-        if given.numel():  # an empty batch says nothing
+        given = input_of(args, kwargs)
+        if given is not None and is_plain(given) and given.numel():  # an empty batch says nothing
             features = unit_features(reader, given.detach(), *self._columns)
             if torch.is_autocast_enabled("cpu" if given.is_cpu else given.device.type):  # means in 16 bits
                 with torch.autocast(features.device.type, enabled=False):
@@ -108,7 +122,7 @@ class FeatureHook(StayingHook):
 
     def see(self, features: Tensor) -> None:
         """Take in the features of a training pass that doesn't go through the reader, shape (samples, n_units)."""
-        if self.awake and len(features):
+        if self.awake and len(features) and is_plain(features):
             self._append(self._summarise(features))
 
     def _summarise(self, features: Tensor) -> Pass:

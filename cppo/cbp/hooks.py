@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
+
+SCRIPTING = "__prepare_scriptable__"
+"""What ``torch.jit.script`` calls on each module before it looks at it."""
 
 HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs")
 
@@ -32,6 +36,7 @@ class StayingHook:
         self._module = weakref.ref(module)
         if "__getstate__" not in module.__dict__:
             module.__getstate__ = _StateOfCopies(module)  # type: ignore[method-assign]
+            module.__dict__[SCRIPTING] = partial(_refuse_scripting, type(module).__name__)
 
     def detach(self) -> None:
         """Leave the module as if the hook had never been there."""
@@ -41,6 +46,7 @@ class StayingHook:
         self._handle.remove()
         if not _staying(module) and isinstance(module.__dict__.get("__getstate__"), _StateOfCopies):
             del module.__getstate__
+            del module.__dict__[SCRIPTING]
         self._handle = self._module = None
 
     def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -74,7 +80,14 @@ class _StateOfCopies:
             for name in HOOKS
             if name in state
         }
-        return {name: value for name, value in state.items() if name != "__getstate__"} | others
+        return {name: value for name, value in state.items() if name not in ("__getstate__", SCRIPTING)} | others
+
+
+def _refuse_scripting(name: str) -> nn.Module:
+    """Called by ``torch.jit.script``, which takes no hooks that are objects."""
+    raise RuntimeError(
+        f"{name} is watched by ContinualBackprop: script a copy, copy.deepcopy(module), or call remove() first"
+    )
 
 
 def _staying(module: nn.Module) -> set[int]:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from cppo.cbp.hooks import StayingHook
+from cppo.cbp.watched_layer import WatchedLayer
 from cppo.layers.hidden_layer import HiddenLayer
 from cppo.layers.observe import unwrapped
 from cppo.layers.traced_units import NEVER_RAN, LeftOut
@@ -25,6 +26,7 @@ class Integrity:
 
     def __init__(self, network: nn.Module, layers: Sequence[HiddenLayer], left_out: Sequence[LeftOut] = ()) -> None:
         self._alarms: list[Alarm] = []
+        self._warned: set[str] = set()
         self.warn_if_trained((each.name, each.module) for each in left_out if each.reason == NEVER_RAN)
         watched = {module: layer.name for layer in layers for module in layer.modules()}
         paths = [(path, module) for path, module in network.named_modules() if module in watched]
@@ -45,6 +47,22 @@ class Integrity:
             (name, module) for name, module in unknown if any(each.requires_grad for each in module.parameters())
         ]
         self._alarms += [Alarm(name, module) for name, module in trained]
+
+    def warn_of_other_readers(self, layers: Iterable[WatchedLayer]) -> None:
+        """Warn once of units that are read by more than was recorded, as a module outside of the network does.
+
+        Looks at gradients in the step after a replacement; a reader whose loss another optimizer follows isn't noticed.
+        """
+        for layer in layers:
+            if layer.name not in self._warned and layer.gets_unexplained_gradient():
+                self._warned.add(layer.name)
+                warnings.warn(
+                    f"{layer.name}: units that were just replaced get a gradient, though their outgoing weights are "
+                    "zero: something that is not among their recorded outgoing layers reads them, such as a module "
+                    "outside of the one given, or gradients of earlier steps were not set to zero. If another module "
+                    "shares the layer, give ContinualBackprop one module that holds both and runs both",
+                    stacklevel=2,
+                )
 
     def remove(self) -> None:
         """Leave the network alone."""

@@ -13,7 +13,7 @@ from cppo.cbp.initializers import Initializer
 from cppo.cbp.optimizer_state import FreshOptimizerState
 from cppo.cbp.unit_state import UnitState
 from cppo.cbp.utilities import UnitSignals, Utility
-from cppo.layers.hidden_layer import VALUES_OF_NEW_NORMS, HiddenLayer
+from cppo.layers.hidden_layer import SEPARATING_NORMS, VALUES_OF_NEW_NORMS, HiddenLayer
 
 
 class WatchedLayer:
@@ -85,6 +85,20 @@ class WatchedLayer:
         """Leave the outgoing layers alone for good."""
         for hook in self._hooks:
             hook.remove()
+
+    def gets_unexplained_gradient(self) -> bool:
+        """Whether units replaced in the last step have a gradient, though nothing recorded can give them any.
+
+        Their outgoing weights are zero, so none comes from the outgoing layers; and as their biases are zero, none
+        comes from a penalty on weights. Through a norm that mixes units some does come.
+        """
+        bias = self.hidden_layer.incoming_bias
+        if not len(self.replaced) or bias is None or not self.seen or bias.parameter.grad is None:
+            return False
+        if any(not isinstance(norm, SEPARATING_NORMS) for norm in self.hidden_layer.norms):
+            return False
+        gradient = bias.view(bias.parameter.grad)[self.replaced]
+        return bool((gradient.isfinite() & (gradient != 0)).any())
 
     @property
     def seen(self) -> deque[Pass]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,10 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.hooks import RemovableHandle
 
-from cppo.layers.function_rules import LAYERS, WITHOUT_OUTPUT, FunctionRules
-from cppo.layers.hidden_layer import CONVOLUTIONS, LAYERS_WITH_UNITS, UnitModule, is_norm
+from cppo.layers.function_rules import LAYERS, METADATA, NORM_FUNCTIONS, FunctionRules
+from cppo.layers.hidden_layer import CONVOLUTIONS, LAYERS_WITH_UNITS, NORMS, NORMS_BY_NAME, UnitModule, input_of
 from cppo.layers.labels import along, new_labels
+from cppo.layers.origins import UNSEEN, Origins
+from cppo.layers.reach import reachable
+from cppo.layers.snapshot import Snapshot
 from cppo.layers.traced_units import LEAVES, Call, Located, Reading, Step, TracedUnits
 from cppo.layers.unit_map import UnitMap
 
@@ -20,16 +25,19 @@ from cppo.layers.unit_map import UnitMap
 class DataFlow(TorchFunctionMode):
     """Watches the torch functions a module calls and notes which module reads which units.
 
-    Units that go into a function which isn't understood are left out: they can't be replaced.
+    Units that go into a function which isn't understood are left out: they can't be replaced. So are all units computed
+    before a tensor of unknown origin is used, as it may carry them. It follows no other module and no other thread.
 
     :param module: the module about to run
+    :param known: tensors that were there before
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, known: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.module = module
         self.units = UnitMap({submodule: name for name, submodule in module.named_modules()})
         self.rules = FunctionRules(self.units)
+        self.origins = Origins(known)
         self.owners = {
             id(submodule.weight): submodule
             for submodule in self.units.names
@@ -38,62 +46,121 @@ class DataFlow(TorchFunctionMode):
         self.running: list[tuple[nn.Module, Tensor | None]] = []
         self.inputs: dict[nn.Module, list[Tensor]] = {}
         self.used_by_others: dict[nn.Module, str] = {}
-        self._norm: nn.Module | None = None
+        self._whole: nn.Module | None = None
+        self._thread = threading.get_ident()
+        self._hooks: list[RemovableHandle] = []
+
+    def __enter__(self) -> DataFlow:
+        for module in self.units.names:
+            # a scripted module's own methods of these names refuse
+            self._hooks += [
+                nn.Module.register_forward_pre_hook(module, self.enter, prepend=True, with_kwargs=True),
+                nn.Module.register_forward_hook(module, self.leave, prepend=True),
+            ]
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
 
     # Modules ----------------------------------------------------------------------------------------------------------
 
-    def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Called when a module begins to run; a norm is followed as a whole, a scripted module can't be followed."""
-        given = args[0] if args and isinstance(args[0], Tensor) else None
-        self.running.append((module, given))
-        if given is not None and self._norm is None and is_norm(module):
-            self._norm = module
-        if isinstance(module, torch.jit.ScriptModule):
-            self.units.leave_out(self.units.sources(args), "read by a scripted module, which can't be followed")
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Called when a module begins to run."""
+        with torch._C.DisableTorchFunction():
+            self._enter(module, args, kwargs)
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() != self._thread:
+            return self.units.leave_out(self.units.sources((args, kwargs)), "read in another thread")
+        self.running.append((module, input_of(args, kwargs)))
+        if self._whole is None and _is_followed_whole(module, args, kwargs):
+            self._whole = module
+        elif isinstance(module, torch.jit.ScriptModule):
+            reason = "read by a scripted module, which can't be followed"
+            self.units.leave_out(self.units.sources((args, kwargs)), reason)
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Called when a module has run."""
-        given = self.running.pop()[1]
-        if module is self._norm and given is not None:
-            self._norm = None
-            self._is_repeated(module, given)
-            for source in self.units.sources((given,)):
-                self._normalise(source, module, output)
+        if threading.get_ident() != self._thread:
+            return
+        given = None
+        while self.running:  # one that failed, where its caller went on, is still there
+            entered, given = self.running.pop()
+            if entered is module:
+                break
+        if module is self._whole and given is not None:
+            self._whole = None
+            self.origins.add(output)
+            with torch._C.DisableTorchFunction():
+                self._normalise(module, given, output)
 
-    def _normalise(self, source: Located, norm: nn.Module, output: Tensor) -> None:
-        shape = getattr(norm, "normalized_shape", None)
-        axis = output.ndim - len(shape) if shape else 1 if hasattr(norm, "running_mean") else -1
-        vector = along(source.labels, axis)
-        if vector is None:
-            return self.units.leave_out(
-                [source], f"{type(norm).__name__} normalises along another axis than its units'"
-            )
-        paths = dict(source.paths)
-        for place in self.units.places(vector, norm):
-            paths[place.layer] += (Step("norm", (norm, place.start, place.block), norm),)
-        self.units.locate(output, source.labels, paths)
+    def _normalise(self, norm: nn.Module, given: Tensor, output: Tensor) -> None:
+        self._is_repeated(norm, given)
+        for source in self.units.sources((given,)):
+            shape = getattr(norm, "normalized_shape", None)
+            axis = output.ndim - len(shape) if shape else 1 if given.ndim > 1 else -1
+            vector = along(source.labels, axis)
+            if vector is None or output.shape != given.shape:
+                reason = f"{type(norm).__name__} normalises along another axis than its units'"
+                self.units.leave_out([source], reason)
+                continue
+            paths = dict(source.paths)
+            for place in self.units.places(vector, norm):
+                paths[place.layer] += (Step("norm", (norm, place.start, place.block), norm),)
+            self.units.locate(output, source.labels, paths)
 
     # Functions --------------------------------------------------------------------------------------------------------
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
+        given = tree_leaves((args, kwargs))
+        name = getattr(func, "__name__", str(func))
+        owner = getattr(getattr(func, "__self__", None), "__name__", "")  # a property's functions don't name it
+        is_property = name == "__get__" or (name == "__set__" and owner != "data")
+        name = owner if is_property else name.strip("_")
+        if self._whole is None:
+            self._suspect(given, name)
+        sources = self.units.sources(given)
         result = func(*args, **kwargs)
-        if self._norm is None:
-            name = getattr(func, "__name__", str(func))
-            # A property is read by a function that only its owner names.
-            name = getattr(getattr(func, "__self__", None), "__name__", "") if name == "__get__" else name.strip("_")
-            outputs = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
-            given = tree_leaves((args, kwargs))
-            call = Call(func, name, args, kwargs, given, outputs, self.units.sources(given), self._called(func))
+        outputs = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
+        for output in outputs:
+            self.origins.add(output)
+        if self._whole is None:
+            call = Call(func, name, args, kwargs, given, outputs, sources, self._called(func))
             if name in LAYERS:
                 self._layer(call)
-                return result
-            for value in given if outputs else ():
-                if id(value) in self.owners:
-                    self.used_by_others[self.owners[id(value)]] = name
-            if call.sources and (outputs or name in WITHOUT_OUTPUT):
-                self.rules.follow(call)
+            else:
+                self._follow(call, is_property)
         return result
+
+    def _suspect(self, given: list[Any], name: str) -> None:
+        """Leave out the units that a tensor may carry, unseen."""
+        if self.origins.of_unknown(given):
+            self.units.leave_out_all(f"{name} is given a tensor {UNSEEN}: it may carry its units")
+        self.units.leave_out(self.units.aliases(given), f"{name} is given other views of the memory its units lie in")
+
+    def _follow(self, call: Call, is_property: bool) -> None:
+        for value in call.given if call.outputs else ():
+            if id(value) in self.owners:
+                self.used_by_others[self.owners[id(value)]] = call.name
+        norm = self._norm_of(call)
+        if norm is not None:
+            self._normalise(norm, call.args[0], call.outputs[0])
+        elif call.sources and (call.outputs or not (is_property or call.name in METADATA)):
+            self.rules.follow(call)
+
+    def _norm_of(self, call: Call) -> nn.Module | None:
+        """The norm that runs now, if the function is its own: what it is given is one input and its own parameters."""
+        norm = self.running[-1][0] if self.running and call.name in NORM_FUNCTIONS else None
+        if not isinstance(norm, NORMS) or not call.args:
+            return None
+        its_own = {id(each) for each in (*norm._parameters.values(), *norm._buffers.values())}
+        others = [each for each in call.given[1:] if isinstance(each, Tensor) and id(each) not in its_own]
+        return None if others else norm
 
     def _called(self, func: Callable) -> Any:
         """The module that does nothing but call a function, if it is one that runs now; else the function."""
@@ -109,12 +176,15 @@ class DataFlow(TorchFunctionMode):
             {**dict(zip(("input", "weight"), call.args, strict=False)), **call.kwargs}[key]
             for key in ("input", "weight")
         )
-        module = self.owners.get(id(weight), self.running[-1][0] if self.running else None)
-        if not isinstance(module, LAYERS_WITH_UNITS) or (
-            id(weight) not in self.owners and "weight" in module._parameters
-        ):
+        caller = self.running[-1][0] if self.running else None
+        module = self.owners.get(id(weight), caller)
+        if not isinstance(module, LAYERS_WITH_UNITS) or module not in self.units.names:
             reason = "read by a weight that belongs to no linear layer or convolution"
             return self.units.leave_out(call.sources, reason)
+        if id(weight) not in self.owners and "weight" in module._parameters:
+            reason = f"{self.units.name(module)} computes with another weight than its own"
+            self.units.leave_out(call.sources, reason)
+            return (self.units.traced.get(module) or self.units.add(module)).leave_out(reason)
         if self._is_repeated(module, given) and module in self.units.traced:
             return self._compute(self.units.traced[module], call.outputs[0])
         obstacle = self._obstacle(module, given)
@@ -146,10 +216,16 @@ class DataFlow(TorchFunctionMode):
             return f"{name} is a grouped convolution"
         if "weight" not in module._parameters:
             return f"the weight of {name} is computed from other parameters"
+        if module.weight.is_complex():
+            return f"the weight of {name} is complex"
         if caller is not module:
             return f"the weight of {name} is used outside of {name}"
+        if not given.numel():
+            return f"{name} was given an empty batch of the example: pass an example_input that reaches it"
         pads = isinstance(module, CONVOLUTIONS) and module.padding_mode != "zeros"
-        if callers_input is not None and callers_input is not given and not pads:
+        if callers_input is None:
+            return f"{name} is not given its input as one tensor"
+        if callers_input is not given and not pads:
             return f"{name} changes its input before it reads it"
         return None
 
@@ -166,14 +242,22 @@ class DataFlow(TorchFunctionMode):
 
     # The end ----------------------------------------------------------------------------------------------------------
 
-    def conclude(self, outputs: Iterable[Any]) -> list[TracedUnits]:
+    def _may_be_units(self, thing: Any) -> bool:
+        return isinstance(thing, Tensor) and (id(thing) in self.units.located or not self.origins.know(thing))
+
+    def conclude(self, outputs: Any, before: Snapshot) -> list[TracedUnits]:
         """Leave out units that leave the network, are kept in an attribute, or are computed or read twice.
 
-        :param outputs: everything the module returned
+        :param outputs: what the module returned
+        :param before: what it held
         :return: the units of every layer that ran, in the order in which they ran
         """
-        self.units.leave_out(self.units.sources(list(outputs)), LEAVES)
-        self.units.notice_kept(self.module)
+        returned = [thing for thing in reachable(outputs) if isinstance(thing, Tensor)]
+        self.units.leave_out(self.units.sources(returned), LEAVES)
+        if any(map(self._may_be_units, reachable(*before.news()))) or self.units.aliases(before.tensors):
+            self.units.notice_kept(self.module, self.origins)
+        if self.origins.of_unknown(returned):
+            self.units.leave_out_all(f"the network returns a tensor {UNSEEN}: it may carry its units")
         traced = list(self.units.traced.values())
         for units in traced:
             norms = (step.what for reading in units.readers for step in reading.path if step.name == "norm")
@@ -187,3 +271,13 @@ class DataFlow(TorchFunctionMode):
                     units.leave_out(f"{what} is used {uses} times in one forward pass")
             units.left_out = units.obstacle if units.readers else units.left_out
         return traced
+
+
+def _is_followed_whole(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a module is a norm made of many functions, known by its name, that is given one tensor and no more.
+
+    A subclass that does something of its own is followed function by function, and so is one with hooks before it.
+    """
+    made_by = next((kind.__name__ for kind in type(module).__mro__ if "forward" in vars(kind)), "")
+    is_whole = made_by in NORMS_BY_NAME and "forward" not in vars(module) and len(module._forward_pre_hooks) == 1
+    return is_whole and len(args) == 1 and not kwargs and isinstance(args[0], Tensor)

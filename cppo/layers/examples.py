@@ -19,10 +19,13 @@ MOST_POSITIONS = 2**18
 """The largest image that is tried: with three axes, its side is 64."""
 
 BATCH = 2
-CANNOT_RUN = (RuntimeError, TypeError, LookupError, AttributeError, AssertionError)
 BY_HAND = "name the layers by hand: hidden_layers=[HiddenLayer(incoming=..., outgoing=[...], activation=...)]"
 
 Result = TypeVar("Result")
+
+
+class CouldNotRun(RuntimeError):
+    """A module raised an error when it was run on an example."""
 
 
 def on_example(module: nn.Module, example_input: Any, look: Callable[[Callable[[], Any]], Result]) -> Result:
@@ -38,7 +41,7 @@ def on_example(module: nn.Module, example_input: Any, look: Callable[[Callable[[
     for example in _guesses(module) if example_input is None else [example_input]:
         try:
             return look(_call_with(module, example))
-        except CANNOT_RUN as failure:
+        except CouldNotRun as failure:
             error = error or failure
     reason = f"could not be run to follow its data ({error})" if error else "does not show the shape of its input"
     raise ValueError(f"{type(module).__name__} {reason}; pass example_input=..., or {BY_HAND}")
@@ -60,7 +63,14 @@ def _call_with(module: nn.Module, example: Any) -> Callable[[], Any]:
     args = list(example) if isinstance(example, tuple) else [example]
     kwargs = args.pop() if args and isinstance(args[-1], dict) and _are_keywords(module, args[-1]) else {}
     args, kwargs = tree_map(fitting, (args, kwargs))
-    return lambda: module(*args, **kwargs)
+
+    def run() -> Any:
+        try:
+            return module(*args, **kwargs)
+        except Exception as error:
+            raise CouldNotRun(str(error) or type(error).__name__) from error
+
+    return run
 
 
 def _are_keywords(module: nn.Module, names: dict[Any, Any]) -> bool:
@@ -79,4 +89,5 @@ def _guesses(module: nn.Module) -> Iterator[Tensor]:
             axes = layer.weight.ndim - 2
             sizes = [size for size in TYPICAL_SIZES if size**axes <= MOST_POSITIONS] if axes else [1]
             shapes += [(BATCH, n_inputs(layer) * getattr(layer, "groups", 1), *[size] * axes) for size in sizes]
-    return (torch.zeros(shape) for shape in dict.fromkeys(shapes))
+    generator = torch.Generator().manual_seed(0)
+    return (torch.rand(shape, generator=generator) for shape in dict.fromkeys(shapes))

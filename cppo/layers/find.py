@@ -5,27 +5,32 @@ its output new units; activations, normalisations and pooling hand them on; flat
 them; another linear layer or convolution reads them. A unit is never replaced if anything else reads it (an addition,
 the module's caller) or if the module keeps it in an attribute.
 
-A reader that only other code calls isn't seen. A new unit gets new slices of the normalisations it passes; the slope of
-an ``nn.PReLU`` stays its predecessor's. Batch norm and the like work on each unit by itself. Layer norm mixes units:
-through its mean and variance a new unit moves the others a little, whatever its own outgoing weights.
+A unit is watched only if nothing of unknown origin could carry it: where a function is given a tensor that the trace
+did not see made, what was computed before is left out. Then ``cppo.layers.leaks`` checks the layers by numbers.
+
+A reader that only other code calls isn't seen; ``ContinualBackprop`` warns of it once it gives new units a gradient. A
+new unit gets new slices of the normalisations it passes; the slope of an ``nn.PReLU`` stays its predecessor's. Batch
+norm and the like work on each unit by itself. Layer norm mixes units: through its mean and variance a new unit moves
+the others a little, whatever its own outgoing weights.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from cppo.layers.data_flow import DataFlow
-from cppo.layers.examples import BY_HAND, CANNOT_RUN, on_example
-from cppo.layers.function_rules import ACTIVATIONS
+from cppo.layers.examples import BY_HAND, CouldNotRun, on_example
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer, check_distinct, is_norm
+from cppo.layers.leaks import Way, leave_out_what_leaks
 from cppo.layers.observe import observing, unwrapped
+from cppo.layers.records import replaceable, sort_out
+from cppo.layers.snapshot import Snapshot
 from cppo.layers.traced_units import NEVER_RAN, LeftOut, TracedUnits, merge
 
 UNITLESS = (nn.PReLU, nn.GroupNorm)
@@ -33,36 +38,38 @@ UNITLESS = (nn.PReLU, nn.GroupNorm)
 
 
 @torch.no_grad()
-def trace(module: nn.Module, run: Callable[[], Any], training: bool = False) -> list[TracedUnits]:
-    """Run the module once under observation, without touching its parameters, buffers or any random generator.
+def trace(
+    module: nn.Module, run: Callable[[], Any], training: bool = False, before: Snapshot | None = None
+) -> list[TracedUnits]:
+    """Run the module under observation, and leave it and all random generators as they were.
+
+    Where it uses tensors of unknown origin, it is run once more: a tensor that is the same object in both runs was
+    there before, like a constant in a global name, and carries no units.
 
     :param module: the module whose layers are looked for
     :param run: calls the module on an example
     :param training: whether to run it in training mode
+    :param before: what the module and what runs it hold, where that is known already
     :return: the units of every linear layer and convolution that ran, in the order in which they ran
-    :raises ValueError: for tied weights and for lazy modules without weights
+    :raises ValueError: for tied weights, for lazy modules without weights, and where all weights are complex
     """
     _refuse_lazy_modules(module)
     _refuse_tied_weights(module)
-    flow = DataFlow(module)
-    hooks = nn.modules.module.register_module_forward_pre_hook(flow.enter)
-    more_hooks = nn.modules.module.register_module_forward_hook(flow.leave)
-    try:
-        with observing(module, training), flow:
+    _refuse_complex_weights(module)
+    before = before or Snapshot(module, run)
+    traced, strangers = _trace_once(module, run, training, before)
+    return _trace_once(module, run, training, before, strangers)[0] if strangers else traced
+
+
+def _trace_once(
+    module: nn.Module, run: Callable[[], Any], training: bool, before: Snapshot, constants: Sequence[Tensor] = ()
+) -> tuple[list[TracedUnits], list[Tensor]]:
+    """Run the module once; return its units, and the tensors of unknown origin."""
+    with observing(module, training, before):
+        flow = DataFlow(module, [*before.tensors, *constants])
+        with flow:
             outputs = run()
-    finally:
-        hooks.remove()
-        more_hooks.remove()
-    return flow.conclude(_tensors(outputs))
-
-
-def _tensors(value: Any, depth: int = 3) -> Iterator[Tensor]:
-    """All tensors in what a module returned, also as attributes of an object (a dataclass, a distribution)."""
-    for leaf in tree_leaves(value):
-        if isinstance(leaf, Tensor):
-            yield leaf
-        elif depth and hasattr(leaf, "__dict__") and not isinstance(leaf, (nn.Module, type)):
-            yield from _tensors(list(vars(leaf).values()), depth - 1)
+        return flow.conclude(outputs, before), flow.origins.strangers
 
 
 def _refuse_lazy_modules(module: nn.Module) -> None:
@@ -82,6 +89,12 @@ def _refuse_tied_weights(module: nn.Module) -> None:
                     f"tied weights: {first} and {where} are one parameter, so a unit's weights can't be replaced "
                     f"without changing others; untie them, or {BY_HAND}"
                 )
+
+
+def _refuse_complex_weights(module: nn.Module) -> None:
+    weights = [layer.weight for layer in module.modules() if isinstance(layer, LAYERS_WITH_UNITS)]
+    if weights and all(weight.is_complex() for weight in weights):
+        raise ValueError(f"{type(module).__name__} has complex weights; only units of real weights can be replaced")
 
 
 def find_hidden_layers(module: nn.Module, example_input: Any = None) -> list[HiddenLayer]:
@@ -107,23 +120,25 @@ def find_layers(module: nn.Module, example_input: Any = None) -> tuple[list[Hidd
     :raises ValueError: as ``find_hidden_layers``
     """
     module = unwrapped(module)
-    traced = on_example(module, example_input, partial(_trace_both_modes, module))
+    traced, runs = on_example(module, example_input, partial(_trace_both_modes, module))
+    leave_out_what_leaks(module, traced, runs)
     replaceable(traced, type(module).__name__)
     layers, left_out = sort_out(traced)
     return layers, left_out + list(never_seen(module, traced))
 
 
-def _trace_both_modes(module: nn.Module, run: Callable[[], Any]) -> list[TracedUnits]:
-    evaluated = trace(module, run)
+def _trace_both_modes(module: nn.Module, run: Callable[[], Any]) -> tuple[list[TracedUnits], list[Way]]:
+    before = Snapshot(module, run)
+    evaluated = trace(module, run, before=before)
     try:
-        return merge([evaluated, trace(module, run, training=True)])
-    except (*CANNOT_RUN, ValueError) as error:
+        return merge([evaluated, trace(module, run, training=True, before=before)]), [Way(run, False), Way(run, True)]
+    except (CouldNotRun, ValueError) as error:
         warnings.warn(
             f"{type(module).__name__} could not be run in training mode on the example ({error}), so a reader of "
             f"units that runs in training mode only would not be seen; if there is one, {BY_HAND}",
             stacklevel=5,
         )
-        return evaluated
+        return evaluated, [Way(run, False)]
 
 
 def find_trained_layers(
@@ -193,52 +208,6 @@ def _trained_by(
         names = ", ".join(each.name for each in left_out)
         raise ValueError(f"the optimizer trains none of the hidden layers whole ({names or 'none given'})")
     return kept, left_out
-
-
-def replaceable(traced: Sequence[TracedUnits], what: str, advice: str = BY_HAND) -> list[HiddenLayer]:
-    """Turn what a trace found into the hidden layers whose units can be replaced.
-
-    :param traced: what ``trace`` found
-    :param what: how the error calls the module
-    :param advice: what the error tells the user to do
-    :raises ValueError: if there is none, with the reason for each layer found
-    """
-    layers, left_out = sort_out(traced)
-    if not layers:
-        found = "; ".join(f"{each.name}: {each.reason}" for each in left_out)
-        raise ValueError(
-            f"{what} has no hidden layer whose units could be replaced (found: "
-            f"{found or 'no linear layer or convolution'}); {advice}"
-        )
-    return layers
-
-
-def sort_out(traced: Iterable[TracedUnits]) -> tuple[list[HiddenLayer], list[LeftOut]]:
-    """Turn what a trace found into the hidden layers whose units can be replaced, and into the others with reasons."""
-    layers: list[HiddenLayer] = []
-    left_out: list[LeftOut] = []
-    for units in traced:
-        name = units.name or type(units.incoming).__name__
-        obstacle = units.obstacle
-        if obstacle is None:
-            layers.append(_hidden_layer(units, name))
-        else:
-            left_out.append(LeftOut(name, units.n_units, obstacle, units.incoming))
-    return layers, left_out
-
-
-def _hidden_layer(units: TracedUnits, name: str) -> HiddenLayer:
-    path = units.readers[0].path
-    norms = [step.settings for step in path if step.name == "norm"]
-    return HiddenLayer(
-        incoming=units.incoming,
-        outgoing=[reading.module for reading in units.readers],
-        activation=next((step.what for step in path if step.name in ACTIVATIONS), None),
-        columns=[(reading.start, reading.block) for reading in units.readers],
-        name=name,
-        norms=[norm for norm, _, _ in norms],
-        norm_columns=[(start, block) for _, start, block in norms],
-    )
 
 
 def never_seen(module: nn.Module, traced: Sequence[TracedUnits]) -> Iterator[LeftOut]:

@@ -50,6 +50,9 @@ LAYOUT = JOINING | frozenset((
 ))
 """Functions that move elements and change none: moving labels the same way shows where the units go."""
 
+BY_EXAMPLE = frozenset(("expand_as", "reshape_as", "to", "type_as", "view_as"))
+"""Functions that may be given a second tensor for its shape or type."""
+
 REDUCTIONS = frozenset(("amax", "amin", "max", "mean", "min", "nanmean", "sum"))
 """Functions that reduce over axes; units stay apart if theirs is none of them."""
 
@@ -67,13 +70,22 @@ HARMLESS = frozenset((
 ))
 """Functions that look at a tensor's shape and type alone."""
 
-WITHOUT_OUTPUT = frozenset(("array", "item", "numpy", "setitem", "tolist"))
-"""Functions that return no tensor, but write values into another one or take them out of torch."""
+NORM_FUNCTIONS = frozenset(("batch_norm", "instance_norm", "layer_norm", "rms_norm"))
+"""What torch's norms call; between the units of a norm's slices they keep apart."""
+
+METADATA = frozenset((
+    "can_cast", "dim", "element_size", "format", "get_device", "hash", "is_complex", "is_contiguous", "is_conj",
+    "is_floating_point", "is_inference", "is_neg", "is_pinned", "is_same_size", "is_shared", "is_signed", "len",
+    "ndimension", "nelement", "numel", "register_hook", "repr", "result_type", "size", "storage_offset", "stride",
+    "str", "type",
+))
+"""Functions that return no tensor and look at shape and type alone; all others read values, or write them elsewhere."""
 
 MEANINGS = {
     **dict.fromkeys(("add", "iadd", "rsub", "sub", "subtract"), "its features are added to something else"),
     **dict.fromkeys(("mul", "multiply", "div"), "its features are multiplied by something else"),
     **dict.fromkeys(("copy", "setitem"), "its features are written into another tensor"),
+    "set": "its features are written into another tensor",
     "group_norm": "a group normalisation mixes it with other units",
 }
 """How messages describe some of the functions that can't be followed."""
@@ -99,26 +111,42 @@ class FunctionRules:
             (POOLING, self._pool),
             (REDUCTIONS, self._reduce),
         ):
-            if call.name in names:
+            if call.name in names and call.outputs:
                 try:
                     return follow(call)
-                except (RuntimeError, TypeError, ValueError, IndexError):
+                except Exception:
                     break  # called in a way that can't be done to labels: the units are lost sight of
         return self._give_up(call)
 
     def _give_up(self, call: Call) -> None:
         self.units.leave_out(call.sources, LostSight(MEANINGS.get(call.name, f"read by {call.name}")))
 
+    def _is_only_example(self, call: Call) -> bool:
+        """Whether the units are but an example of a shape or type: what is passed on is another tensor, the first."""
+        first = call.args[0] if call.args else call.kwargs.get("input")
+        if not isinstance(first, Tensor) or id(first) in self.units.located:
+            return False
+        return call.name in BY_EXAMPLE
+
     def _pass_on(self, call: Call) -> None:
-        self.units.locate(call.outputs[0], call.sources[0].labels, call.sources[0].paths)
+        if not self._is_only_example(call):
+            (source,) = self.units.sources((call.args[:1], call.kwargs.get("input")))
+            self.units.locate(call.outputs[0], source.labels, source.paths)
 
     def _move(self, call: Call) -> None:
         """Move the labels as the function moves elements."""
+        if self._is_only_example(call):
+            return
+        if call.name not in JOINING and call.name not in BY_EXAMPLE and len(call.sources) != 1:
+            return self._give_up(call)  # one of them tells where elements of the other go
         func = padded if call.name == "pad" else call.func
         args, kwargs = tree_map(lambda value: self._labels_of(value, call.name), (call.args, call.kwargs))
         moved = tree_leaves(func(*args, **kwargs))
+        sources = (
+            call.sources if call.name in JOINING else self.units.sources((call.args[:1], call.kwargs.get("input")))
+        )
         paths: dict[int, Path] = {}
-        for source in call.sources:
+        for source in sources:
             for layer, path in source.paths.items():
                 if paths.setdefault(layer, path) != path:
                     self.units.units(layer).leave_out(f"different functions of its units are joined by {call.name}")
@@ -145,7 +173,7 @@ class FunctionRules:
         # Whether it works in place is no part of what it does, and the only switch these functions have.
         constants = (repr(value) for value in call.given if not isinstance(value, (bool, Tensor)))
         settings = (*constants, *(id(value) for value in others))
-        return self._extend(call, labels, Step(call.name, settings, call.what))
+        return self._extend(call, labels, Step(call.name, settings, call.what), output)
 
     def _pool(self, call: Call) -> None:
         axis = call.outputs[0].ndim - POOLING[call.name] - 1
@@ -162,14 +190,16 @@ class FunctionRules:
 
     def _condense(self, call: Call, labels: Tensor | None) -> None:
         """Note that each unit's features at several positions become one or a few."""
-        if labels is None or labels.shape != call.outputs[0].shape:
+        if labels is None or any(labels.shape != output.shape for output in call.outputs):
             return self._give_up(call)
-        constants = (repr(value) for value in call.given if not isinstance(value, Tensor))
-        return self._extend(call, labels, Step(call.name, tuple(constants)))
+        constants = tuple(repr(value) for value in call.given if not isinstance(value, Tensor))
+        for number, output in enumerate(call.outputs):  # a second one says where the first one's elements lay
+            name = f"{call.name}, output {number + 1}" if number else call.name
+            self._extend(call, labels, Step(name, constants), output)
 
-    def _extend(self, call: Call, labels: Tensor, step: Step) -> None:
+    def _extend(self, call: Call, labels: Tensor, step: Step, output: Tensor) -> None:
         """Add a step to the paths of the units in a tensor, and in its views where it is changed in place."""
-        output, sources = call.outputs[0], call.sources
+        sources = call.sources
         paths: dict[int, Path] = {}
         for layer in sources[0].paths:
             known = dict.fromkeys(each for source in sources for each in source.paths[layer])

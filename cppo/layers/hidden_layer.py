@@ -20,6 +20,9 @@ LAYERS_WITH_UNITS = (nn.Linear, *CONVOLUTIONS)
 NORMS = (_NormBase, nn.LayerNorm, nn.RMSNorm)
 """Normalisations that keep a slice for each unit (batch, instance, layer, root mean square); see also ``is_norm``."""
 
+SEPARATING_NORMS = (_NormBase,)
+"""Those that work on each unit by itself; the statistics of the others depend on all units."""
+
 VALUES_OF_NEW_NORMS = {
     "weight": 1.0,
     "scale": 1.0,
@@ -261,6 +264,14 @@ def _averaging(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full((count,), 1 / count, dtype=dtype, device=device)
 
 
+def input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """The tensor that a layer is called with: its first argument, or its only one by name; None if there is none."""
+    if args:
+        return args[0] if isinstance(args[0], Tensor) else None
+    named = [value for value in kwargs.values() if isinstance(value, Tensor)]
+    return kwargs["input"] if isinstance(kwargs.get("input"), Tensor) else named[0] if len(named) == 1 else None
+
+
 def n_inputs(reader: UnitModule) -> int:
     """Number of inputs (features or channels) of a linear layer or a convolution."""
     return reader.weight.shape[1]
@@ -273,8 +284,11 @@ def is_norm(module: nn.Module) -> bool:
 
 def norm_width(norm: nn.Module) -> int:
     """Number of features (channels) a normalisation is for; of a shape, the first axis counts."""
-    shape = getattr(norm, "normalized_shape", None)
-    return int(shape[0] if shape else norm.num_features)  # type: ignore[arg-type]
+    shape = getattr(norm, "normalized_shape", None) or getattr(norm, "num_features", None)
+    if shape is None:  # it doesn't say, but its slices do
+        slices = (getattr(norm, name, None) for name in VALUES_OF_NEW_NORMS)
+        shape = next((each.shape for each in slices if isinstance(each, Tensor) and each.ndim), 0)
+    return int(shape if isinstance(shape, int) else shape[0])
 
 
 def _check_module(name: str, module: nn.Module) -> None:
@@ -282,6 +296,8 @@ def _check_module(name: str, module: nn.Module) -> None:
         raise TypeError(f"{name}: {type(module).__name__} is neither a linear layer nor a convolution")
     if isinstance(module, CONVOLUTIONS) and module.groups != 1:
         raise ValueError(f"{name}: {module} has groups={module.groups}; only groups=1 is supported")
+    if isinstance(module.weight, Tensor) and module.weight.is_complex():
+        raise ValueError(f"{name}: the weight of {module} is complex; only real weights can be replaced")
 
 
 def check_distinct(layers: Sequence[HiddenLayer]) -> None:

@@ -44,7 +44,9 @@ def spread(vector: Tensor, shape: Sequence[int], axis: int) -> Tensor:
 
 
 def along(labels: Tensor, axis: int) -> Tensor | None:
-    """The labels along one axis, as a vector; None if an index of it holds more than one unit."""
+    """The labels along one axis, as a vector; None if an index of it holds more than one unit, or none."""
+    if not labels.numel():
+        return None
     rows = labels.movedim(axis, 0).flatten(1) if labels.ndim > 1 else labels.unsqueeze(1)
     vector = rows.amax(dim=1)
     alike = (rows == vector.unsqueeze(1)) | (rows == CONSTANT)

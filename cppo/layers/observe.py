@@ -2,44 +2,64 @@
 
 from __future__ import annotations
 
-import warnings
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
 from cppo.layers.hidden_layer import is_norm
+from cppo.layers.snapshot import Snapshot
 
 
 @contextmanager
-def observing(module: nn.Module, training: bool = False) -> Iterator[None]:
-    """Run a module uncompiled inside this context: its modes, its buffers and all random generators are restored.
+def observing(module: nn.Module, training: bool = False, before: Snapshot | None = None) -> Iterator[Snapshot]:
+    """Run a module uncompiled inside this context: all that it holds and all random generators are put back.
 
     :param module: the module
     :param training: whether to run it in training mode; normalisations stay in evaluation mode even then, which lets
         them take a batch of one
+    :param before: what the module holds, where that is known already
+    :return: what is put back
     """
-    modes = {submodule: submodule.training for submodule in module.modules()}
-    buffers = [
-        (submodule, name, buffer, buffer.clone())
-        for submodule in modes
-        for name, buffer in submodule._buffers.items()
-        if buffer is not None
-    ]
+    before = before or Snapshot(module)
     devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
     try:
-        for submodule in modes:
+        for submodule in module.modules():
             submodule.training = training and not is_norm(submodule)
-        with torch.random.fork_rng(list(devices)), torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks")
-            yield
+        with torch.random.fork_rng(list(devices)), _uncompiled:
+            yield before
     finally:
-        for submodule, mode in modes.items():
-            submodule.training = mode
-        with torch.no_grad():
-            for submodule, name, buffer, value in buffers:
-                submodule._buffers[name] = buffer.copy_(value)
+        before.put_back()
+
+
+class _Uncompiled:
+    """Lets compiled modules and functions run as they are written.
+
+    That is a setting of the whole process. Of several threads the first one in sets it, and the last one out resets it.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._setting: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._setting = torch.compiler.set_stance("force_eager")
+                self._setting.__enter__()
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._setting.__exit__(None, None, None)
+
+
+_uncompiled = _Uncompiled()
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

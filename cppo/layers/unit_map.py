@@ -11,6 +11,8 @@ from torch.utils._pytree import tree_leaves
 
 from cppo.layers.hidden_layer import UnitModule
 from cppo.layers.labels import OTHER, Place, find_places, layers_in
+from cppo.layers.origins import UNSEEN, Origins
+from cppo.layers.reach import NUMBERS, reachable
 from cppo.layers.traced_units import Located, Path, TracedUnits
 
 
@@ -24,6 +26,7 @@ class UnitMap:
         self.names = names
         self.traced: dict[nn.Module, TracedUnits] = {}
         self.located: dict[int, Located] = {}
+        self._memory: dict[int, Located] = {}
 
     def name(self, module: nn.Module) -> str:
         """The name of a module in messages."""
@@ -41,6 +44,7 @@ class UnitMap:
     def locate(self, tensor: Tensor, labels: Tensor, paths: dict[int, Path]) -> None:
         """Note which units a tensor holds."""
         self.located[id(tensor)] = Located(tensor, labels, paths)
+        self._memory.setdefault(_address(tensor), self.located[id(tensor)])
 
     def same(self, one: Tensor, other: Tensor) -> bool:
         """Whether two tensors are one and the same function of the same units, or else of the input."""
@@ -71,10 +75,33 @@ class UnitMap:
             for layer in layers_in(source.labels):
                 self.units(layer).leave_out(reason)
 
-    def notice_kept(self, module: nn.Module) -> None:
+    def leave_out_all(self, reason: str) -> None:
+        """Note why none of the units computed so far can be replaced."""
+        for units in self.traced.values():
+            units.leave_out(reason)
+
+    def aliases(self, values: Iterable[Any]) -> list[Located]:
+        """The tensors that hold units and share their memory with others, which hold none, among some values."""
+        others = [each for each in values if isinstance(each, Tensor) and id(each) not in self.located]
+        found = (self._memory.get(address) for each in others if (address := _address(each)))
+        return [each for each in found if each is not None]
+
+    def notice_kept(self, module: nn.Module, origins: Origins) -> None:
         """Leave out the units that a module has kept in an attribute, where anybody may read them later."""
         for part in module.modules():
             for key, value in vars(part).items():
-                if key != "_modules" and (kept := self.sources(value)):
-                    whose = self.names.get(part, "")
-                    self.leave_out(kept, f"its features are kept as {f'{whose}.{key}'.lstrip('.')}, to be read later")
+                if key == "_modules" or isinstance(value, NUMBERS):
+                    continue
+                tensors = [thing for thing in reachable(value) if isinstance(thing, Tensor)]
+                where = f"{self.names.get(part, '')}.{key}".lstrip(".")
+                self.leave_out(self.sources(tensors), f"its features are kept as {where}, to be read later")
+                if origins.of_unknown(tensors):
+                    self.leave_out_all(f"{where} is a tensor {UNSEEN}: it may carry its units")
+
+
+def _address(tensor: Tensor) -> int:
+    """Where the memory of a tensor begins; 0 where it has none of its own."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return 0

@@ -12,9 +12,12 @@ from gymnasium.vector.utils import create_empty_array
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from cppo.layers.find import never_seen, replaceable, trace
+from cppo.layers.find import never_seen, trace
 from cppo.layers.hidden_layer import HiddenLayer
+from cppo.layers.leaks import Way, leave_out_what_leaks
 from cppo.layers.observe import unwrapped
+from cppo.layers.records import replaceable
+from cppo.layers.snapshot import Snapshot
 from cppo.layers.traced_units import merge
 from cppo.sb3.policy_runs import run_network, ways_to_run
 
@@ -90,6 +93,7 @@ def find_policy_layers(policy: BasePolicy) -> PolicyLayers:
     """
     networks = trained_networks(policy)
     traced = trace_policy(policy)
+    leave_out_what_leaks(policy, traced, _ways(policy))
     trained = {name: each.parameters() for name, each in networks.items()}
     found: dict[str, list[HiddenLayer]] = {name: [] for name in networks}
     left_out = {
@@ -118,6 +122,12 @@ def trace_policy(policy: BasePolicy) -> list[TracedUnits]:
     return merge(_trace_network(policy, each.network) for each in trained_networks(policy).values())
 
 
+def _ways(policy: BasePolicy) -> list[Way]:
+    """All ways in which algorithms run the networks of a policy."""
+    networks = [each.network for each in trained_networks(policy).values()]
+    return [Way(run.call, run.training) for network in networks for run in ways_to_run(policy, network)]
+
+
 def _not_seen(policy: BasePolicy, traced: list[TracedUnits]) -> dict[str, str]:
     """Say why what didn't run is left out, in one line for a target network."""
     reasons = {}
@@ -134,10 +144,12 @@ def _not_seen(policy: BasePolicy, traced: list[TracedUnits]) -> dict[str, str]:
 
 def _trace_network(policy: BasePolicy, network: nn.Module) -> list[TracedUnits]:
     """Follow the data through a network in each of the ways in which algorithms run it."""
-    traces = []
-    for run in ways_to_run(policy, network):
+    traces: list[list[TracedUnits]] = []
+    runs = list(ways_to_run(policy, network))
+    before = Snapshot(policy, runs)
+    for run in runs:
         try:
-            traces.append(trace(policy, run.call, run.training))
+            traces.append(trace(policy, run.call, run.training, before))
         except CANNOT_RUN as error:
             what = f"{type(network).__name__}.{run.method}"
             if not traces:

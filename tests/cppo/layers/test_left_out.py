@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from cppo import find_hidden_layers
-from cppo.layers.find import find_layers, sort_out, trace
+from cppo.layers.find import find_layers, trace
+from cppo.layers.records import sort_out
 
 
 def names(layers):
