@@ -170,7 +170,7 @@ def test_a_run_whose_closed_form_cannot_run_goes_on_by_autograd(tmp_path):
     with pytest.raises(ValueError, match=r"the closed-form update can't run: .*; use --update autograd"):
         resume(continued(folder, more), folder, [])
     training = resume(continued(folder, dataclasses.replace(more, update="autograd")), folder, [])
-    assert train(training).steps == 384
+    assert train(training).steps_saved == 384
     assert folder.settings().update == "autograd"
 
 
