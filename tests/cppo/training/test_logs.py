@@ -3,6 +3,7 @@
 import csv
 import errno
 import os
+import time
 
 import numpy as np
 import pytest
@@ -115,6 +116,7 @@ def test_curves_continue_where_a_checkpoint_was_taken(tmp_path):
     position = logs.sync()
     log(logs, [30, 40])
     logs.close()
+    time.sleep(1)  # TensorBoard reads files in the order of their names, which begin with the second
     again = RunLogs(tmp_path, 20, position)
     log(again, [30])
     again.close()
