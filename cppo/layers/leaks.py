@@ -151,10 +151,8 @@ def _values(
     """All values that a module returns and keeps, with the probed units' outgoing weights at zero."""
     with observing(module, way.training, held), _stand_ins(probes):
         for part in module.modules():
-            if is_norm(part) and getattr(
-                part, "layer_scaling", False
-            ):  # as OnlineNorm has, which mixes units by design
-                part.layer_scaling = False
+            if is_norm(part) and getattr(part, "layer_scaling", False):  # OnlineNorm's mixes units by design
+                setattr(part, "layer_scaling", False)  # noqa: B010  # no attribute of torch's modules
         for probe in probes if changed else ():
             probe.change()
         for probe in probes:

@@ -90,7 +90,8 @@ _PARTS: tuple[tuple[Any, Callable[[Any], Iterable[Any]]], ...] = (
 
 def slots_of(thing: Any) -> dict[str, Any]:
     """The attributes that an object keeps in slots."""
-    names = _slots(type(thing))
+    kind: Any = type(thing)
+    names = _slots(kind)
     return {name: object.__getattribute__(thing, name) for name in names if _has(thing, name)} if names else {}
 
 
