@@ -136,7 +136,7 @@ def _measure_utility(code: int, activation: Floats, power: Doubles, signals: Sig
             utility[i] *= outgoing[i]
     if code == ADAPTABLE:
         for i in range(len(utility)):
-            utility[i] /= incoming[i]
+            utility[i] = utility[i] / incoming[i] if incoming[i] != 0 else 0
 
 
 @compile_loop

@@ -107,8 +107,12 @@ def mean_corrected_contribution(signals: UnitSignals) -> Tensor:
 
 @register_utility
 def adaptable_contribution(signals: UnitSignals) -> Tensor:
-    """Mean-corrected contribution over mean |w_in|: small incoming weights adapt fast (arXiv 2108.06325, section 4)."""
-    return mean_corrected_contribution(signals) / signals.incoming_magnitude
+    """Mean-corrected contribution over mean |w_in|: small incoming weights adapt fast (arXiv 2108.06325, section 4).
+
+    A unit whose incoming weights are all zero is constant, which its reader's bias could take over: its utility is 0.
+    """
+    magnitude = signals.incoming_magnitude
+    return (mean_corrected_contribution(signals) / magnitude).masked_fill_(magnitude == 0, 0)
 
 
 @register_utility

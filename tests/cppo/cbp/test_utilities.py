@@ -43,6 +43,11 @@ def test_by_hand(signals, name, expected):
     assert find_utility(name)(signals).tolist() == expected
 
 
+def test_a_unit_without_incoming_weights_has_no_adaptable_contribution(signals):
+    signals.layer.incoming.weight.data[0] = 0
+    assert find_utility("adaptable_contribution")(signals).tolist() == [0.0, 1.0]
+
+
 def test_contribution_takes_the_mean_of_magnitudes_not_the_magnitude_of_the_mean(signals):
     signals.seen = seen(torch.tensor([[1.0, -2.0], [-1.0, 2.0]]))
     assert find_utility("contribution")(signals).tolist() == [3.0, 1.0]
