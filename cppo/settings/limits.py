@@ -26,7 +26,7 @@ Algorithm = Literal[
     "cppo-l2",
     "cppo-layer-norm",
 ]
-Protocol = Literal["talk", "nature", "quick"]
+Protocol = Literal["talk", "nature", "recurring", "quick"]
 Activation = Literal["relu", "tanh", "elu", "leaky_relu", "silu"]
 WeightInit = Literal["lecun_uniform", "kaiming_uniform", "xavier_uniform", "torch_default", "orthogonal"]
 UtilityName = Literal[
@@ -83,6 +83,7 @@ RANGES = {
     "batch_size": Range(2, LARGEST, "at least 2"),
     "clip_range_vf": Range(math.ulp(0), LARGEST, "finite and above 0"),
     "max_grad_norm": Range(0, math.inf, "at least 0"),
+    "min_log_std": Range(-20, 2, "at least -20 and at most 2"),
     "sde_sample_freq": Range(-1, LARGEST, "at least -1"),
     **dict.fromkeys(("n_envs", "torch_threads"), FEW),
     **dict.fromkeys(("total_timesteps", "change_every", "checkpoint_every", "keep_checkpoints"), COUNT),

@@ -4,6 +4,8 @@
   2108.06325, section 5: the PyBullet Ant whose friction changes every 10 M steps.
 - nature: Dohare et al., Nature 632 (2024), methods, "Slippery Ant" and extended-data table of PPO settings: its PPO
   settings and friction range, here on the PyBullet Ant; 2 M steps a friction.
+- recurring: the nature settings at three times their step size, on four frictions that come back, half a million steps
+  each; chosen so that PPO stops learning within hours, see docs/evidence.md.
 - quick: the nature settings at a scale for minutes; its own choices are marked below.
 """
 
@@ -68,6 +70,13 @@ NATURE: dict[str, Any] = TALK | {
     "utility": "contribution",
 }
 
+RECURRING: dict[str, Any] = NATURE | {
+    "total_timesteps": 4_500_000,
+    "change_every": 500_000,
+    "frictions": (0.8, 0.2, 1.6, 0.4),
+    "learning_rate": 3e-4,
+}
+
 QUICK: dict[str, Any] = NATURE | {
     "total_timesteps": 184_320,  # this and what follows: ours, for three frictions of 30 rollouts each in minutes
     "change_every": 61_440,
@@ -77,7 +86,7 @@ QUICK: dict[str, Any] = NATURE | {
     "reset_every": 4_800,
 }
 
-PROTOCOLS = {"talk": TALK, "nature": NATURE, "quick": QUICK}
+PROTOCOLS = {"talk": TALK, "nature": NATURE, "recurring": RECURRING, "quick": QUICK}
 
 TUNED_BETAS = {"betas": (0.99, 0.99)}
 REMEDIES: dict[str, dict[str, Any]] = {
@@ -109,7 +118,12 @@ TALK_METHODS: dict[str, dict[str, Any]] = {
     "cppo-l2": {"weight_decay": 1e-4},  # ours, likewise
     **REMEDIES,  # ours: the talk has none of them
 }
-METHODS = {"talk": TALK_METHODS, "nature": NATURE_METHODS, "quick": NATURE_METHODS}
+METHODS = {
+    "talk": TALK_METHODS,
+    "nature": NATURE_METHODS,
+    "recurring": NATURE_METHODS,
+    "quick": NATURE_METHODS,
+}
 """What each algorithm changes in each protocol. In Nature every method but plain ppo uses the tuned betas, so
 ``ppo-adam`` is the arm that differs from ``cppo`` in nothing but continual backpropagation."""
 

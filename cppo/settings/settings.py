@@ -29,6 +29,8 @@ DRAWING = ("redo", "ccbp", "reset-last")
 """The remedies that draw new weights; they do so as the run drew its first ones."""
 FROM_PRESET: Any = None
 """Left out: the value is that of the protocol and the algorithm."""
+ADDED_LATER = {"min_log_std"}
+"""Settings that older runs don't name: in them they are off."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ class Settings:
     """State-dependent exploration (gSDE)."""
     sde_sample_freq: int = FROM_PRESET
     """Steps between two noise matrices of gSDE; -1: one a rollout."""
+    min_log_std: float | None = None
+    """Floor of the logarithm of the actions' standard deviation, which keeps an agent exploring; None: none."""
     target_kl: float | None = None
     """Stop an update early beyond this KL divergence; None: never."""
 
@@ -216,13 +220,15 @@ class Settings:
         )
         for remedy, fields in REMEDY_FIELDS.items():
             self._clear(values, list(fields), remedy in values["remedies"], f"without {remedy} among the --remedies")
-        if self.frictions is not None:
+        if self.frictions is None and self.friction_range is not None:
+            values["frictions"] = None
+        if values["frictions"] is not None:
             self._clear(values, ["friction_range", "schedule_seed"], False, "together with --frictions")
         if not values["use_sde"] and self.sde_sample_freq not in (None, -1):
             raise NoEffectError("sde_sample_freq", "without --use-sde")
         if values["n_steps"] is None:
             values["n_steps"] = max(1, preset(self.protocol, self.algo)["rollout_steps"] // max(1, values["n_envs"]))
-        if self.is_slippery and self.frictions is None and values["schedule_seed"] is None:
+        if self.is_slippery and values["frictions"] is None and values["schedule_seed"] is None:
             values["schedule_seed"] = self.seed
         if self.is_continual and values["initializer"] is None:
             values["initializer"] = values["weight_init"]
@@ -260,7 +266,7 @@ class Settings:
         unknown = sorted(set(values) - fields.keys())
         if unknown:
             raise ValueError(f"unknown setting {', '.join(map(repr, unknown))}")
-        missing = sorted(fields.keys() - set(values))
+        missing = sorted(fields.keys() - set(values) - ADDED_LATER)
         if missing:
             raise ValueError(f"settings are missing: {', '.join(missing)}")
         for name, field in fields.items():

@@ -55,7 +55,28 @@ def build_model(settings: Settings, env: VecEnv) -> PPO:
     model = kind(policy, env, **arguments)
     model.policy_class = ActorCriticPolicy  # named in model.zip, so that stable-baselines3 alone can read it
     draw_initial_weights(model.policy, settings)
+    if settings.min_log_std is not None:
+        keep_exploring(model.policy, settings.min_log_std)
     return model
+
+
+def keep_exploring(policy: ActorCriticPolicy, min_log_std: float) -> None:
+    """Set a floor to the logarithm of the actions' standard deviation: after each optimizer step it is raised to it.
+
+    :raises ValueError: if the policy's actions have no standard deviation
+    """
+    log_std = getattr(policy, "log_std", None)
+    if log_std is None:
+        raise ValueError(
+            "--min-log-std has no effect with these actions: only those of a Box have a standard deviation"
+        )
+
+    @torch.no_grad()
+    def raise_to_floor(*_: Any) -> None:
+        log_std.clamp_(min=min_log_std)
+
+    raise_to_floor()
+    policy.optimizer.register_step_post_hook(raise_to_floor)
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
@@ -39,12 +40,19 @@ class PhaseReturns:
         return f"{where}return {self.mean:.1f} (mean of the last {len(self.returns)} episodes)"
 
 
+class _Episode(NamedTuple):
+    phase: int | None
+    total_reward: float
+    distance: float | None
+
+
 class Progress(BaseCallback):
     """Logs friction, phase and returns with each update, and shows the progress: a bar on a terminal, lines elsewhere.
 
     ``episodes/return`` is the mean return of the ``episodes/ended`` episodes of the present phase that ended in this
     rollout: every episode counts once, and none of another phase, as happens to ``rollout/ep_rew_mean``, the mean of
-    the last hundred. ``environment/phases_met`` names the phases begun in this rollout.
+    the last hundred. ``episodes/distance`` is the mean of how far the same episodes came, in metres along x, where the
+    environment tells ``info["x_position"]``. ``environment/phases_met`` names the phases begun in this rollout.
 
     :param bar: whether to draw a bar; None: if stderr is a terminal
     """
@@ -52,7 +60,7 @@ class Progress(BaseCallback):
     def __init__(self, bar: bool | None = None) -> None:
         super().__init__()
         self._phases: dict[int | None, PhaseReturns] = {}
-        self._rollout: list[tuple[int | None, float]] = []  # phase and return of each episode that ended in it
+        self._rollout: list[_Episode] = []  # those that ended in it
         self._n_phases_logged = 0
         self._show_bar = sys.stderr.isatty() if bar is None else bar
         self._bar: tqdm | None = None
@@ -90,7 +98,7 @@ class Progress(BaseCallback):
             seen = self._phases.setdefault(phase, PhaseReturns(phase, info.get("friction")))
             if "episode" in info:
                 seen.returns.append(float(info["episode"]["r"]))
-                self._rollout.append((phase, seen.returns[-1]))
+                self._rollout.append(_Episode(phase, seen.returns[-1], info.get("x_position")))
         return True
 
     def _on_rollout_end(self) -> None:
@@ -105,11 +113,14 @@ class Progress(BaseCallback):
             print(f"{self.num_timesteps:,} of {self._total:,} steps, {speed:.0f}/s, {now}", file=sys.stderr, flush=True)
 
     def _log(self, now: PhaseReturns) -> None:
-        returns = [value for phase, value in self._rollout if phase == now.phase]
+        ended = [episode for episode in self._rollout if episode.phase == now.phase]
         self._rollout.clear()
-        self.logger.record("episodes/ended", len(returns))
-        if returns:
-            self.logger.record("episodes/return", sum(returns) / len(returns))
+        self.logger.record("episodes/ended", len(ended))
+        if ended:
+            self.logger.record("episodes/return", fmean(episode.total_reward for episode in ended))
+        distances = [episode.distance for episode in ended if episode.distance is not None]
+        if distances:
+            self.logger.record("episodes/distance", fmean(distances))
         if now.phase is not None:
             self.logger.record("environment/friction", now.friction)
             self.logger.record("environment/phase", now.phase)

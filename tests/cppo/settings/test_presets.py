@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from cppo.settings.limits import FRICTION_FIELDS
 from cppo.settings.presets import METHODS, PROTOCOLS, preset
+from cppo.settings.settings import Settings
 
 CELLS = [(protocol, algo) for protocol in METHODS for algo in METHODS[protocol]]
 
@@ -101,6 +103,16 @@ def test_a_rollout_is_a_whole_number_of_steps_of_each_environment_and_of_minibat
     settings = preset(protocol, algo)
     assert settings["rollout_steps"] % settings["n_envs"] == 0
     assert settings["rollout_steps"] % settings["batch_size"] == 0
+
+
+def test_recurring_visits_each_of_its_frictions_twice_and_differs_from_nature_in_four_settings_only():
+    recurring = Settings.from_preset("recurring", "cppo").resolved()
+    nature = Settings.from_preset("nature", "cppo").resolved()
+    changed = {name for name, value in vars(recurring).items() if value != getattr(nature, name)}
+    assert recurring.total_timesteps // recurring.change_every == 2 * len(recurring.frictions) + 1
+    # the frictions by hand take the place of those drawn
+    assert changed >= {"protocol", "total_timesteps", "change_every", "frictions", "learning_rate"}
+    assert changed <= {*FRICTION_FIELDS, "protocol", "total_timesteps", "learning_rate"}
 
 
 def test_quick_meets_at_least_two_changes_of_friction_and_replaces_units_before_it_ends():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cppo.settings.limits import REMEDY_FIELDS
 from cppo.settings.presets import METHODS, preset
-from cppo.settings.settings import Settings
+from cppo.settings.settings import ADDED_LATER, Settings
 
 CELLS = [(protocol, algo) for protocol in METHODS for algo in METHODS[protocol]]
 
@@ -20,7 +20,7 @@ def numbers(lowest: float, highest: float) -> st.SearchStrategy[float]:
 
 
 VALID = st.fixed_dictionaries(
-    {"protocol": st.sampled_from(["talk", "nature", "quick"])},
+    {"protocol": st.sampled_from(["talk", "nature", "recurring", "quick"])},
     optional={
         "seed": st.integers(0, 2**32 - 1),
         "total_timesteps": st.integers(1, 10**12),
@@ -66,6 +66,7 @@ def test_every_key_of_a_preset_arrives_in_the_settings(protocol, algo):
             "reset_optimizer_state",
         }
     )
+    unused |= {"friction_range"} if resolved.frictions else set()
     unused |= {key for name, keys in REMEDY_FIELDS.items() for key in keys if name not in resolved.remedies}
     for key, value in preset(protocol, algo).items():
         if key == "rollout_steps":
@@ -78,7 +79,7 @@ def test_every_setting_has_a_value_but_those_that_are_off_by_default():
     resolved = Settings(protocol="nature", algo="cppo-l2").resolved()
     without = {field.name for field in dataclasses.fields(Settings) if getattr(resolved, field.name) is None}
     of_remedies = {key for keys in REMEDY_FIELDS.values() for key in keys}
-    assert without == {"processes", "frictions", "clip_range_vf", "target_kl"} | of_remedies
+    assert without == {"processes", "frictions", "clip_range_vf", "target_kl", "min_log_std"} | of_remedies
 
 
 def test_what_is_given_beats_the_preset():
@@ -196,6 +197,13 @@ def test_an_unknown_key_is_refused():
     values = Settings().resolved().as_dict() | {"mt": 100, "learning_rat": 1.0}
     with pytest.raises(ValueError, match="unknown setting 'learning_rat', 'mt'"):
         Settings.from_dict(values)
+
+
+def test_settings_of_a_run_that_is_older_than_one_of_them_are_read():
+    values = Settings().resolved().as_dict()
+    for name in ADDED_LATER:
+        assert values.pop(name) is None
+    assert Settings.from_dict(values) == Settings().resolved()
 
 
 def test_settings_that_were_cut_short_are_refused():

@@ -92,7 +92,7 @@ SETTINGS_TESTED_ELSEWHERE = {
     *("checkpoint_every", "keep_checkpoints"),  # test_resuming
     "restart_workers",  # test_workers
     *("remedies", *(key for fields in REMEDY_FIELDS.values() for key in fields)),  # test_remedies
-    *("protocol", "weight_init"),  # test_settings, and below
+    *("protocol", "weight_init", "min_log_std"),  # test_settings, and below
 }
 
 
@@ -315,3 +315,19 @@ def test_a_zip_that_is_no_model_is_refused(copied, env):
 def test_the_model_of_another_environment_is_refused(run):
     with gym.make("CartPole-v1") as env, pytest.raises(ValueError, match="the model of another environment"):
         read_policy(run, env)
+
+
+@pytest.mark.parametrize("update", ["autograd", "closed-form"])
+def test_a_floor_keeps_the_actions_spread_from_the_start_and_after_each_step(update):
+    lowest = -0.01
+    free, kept = (build(algo="cppo", update=update, learning_rate=0.1, min_log_std=low) for low in (None, lowest))
+    for model in (free, kept):
+        model.learn(64)
+    assert free.policy.log_std.item() < lowest  # the floor was needed
+    assert kept.policy.log_std.item() >= np.float32(lowest)
+    assert build(min_log_std=0.5).policy.log_std.item() == 0.5
+
+
+def test_a_floor_for_actions_without_a_spread_is_refused():
+    with pytest.raises(ValueError, match=r"--min-log-std has no effect with these actions: only those of a Box"):
+        build(env="CartPole-v1", min_log_std=-1.0)

@@ -102,6 +102,12 @@ def test_an_update_without_an_ended_episode_logs_no_return(scripted):
     assert [row.get("episodes/return") for row in logged.rows] == [None, 12.0]
 
 
+def test_how_far_the_same_episodes_came_is_logged_where_the_environment_tells(scripted):
+    logged = Logged()
+    learn(scripted(lengths=(4, 12), speed=0.5), Progress(bar=False), steps=32, n_envs=2, logged=logged)
+    assert [row["episodes/distance"] for row in logged.rows] == [2.0, (2 * 2 + 6) / 3]
+
+
 def test_a_phase_shorter_than_an_episode_is_not_met(scripted):
     """Phases of 2 steps: an episode of 4 starts in every second one."""
     logged = Logged()
