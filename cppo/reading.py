@@ -43,6 +43,7 @@ class UnreadableError(ValueError):
 
     def __init__(self, what: object, reason: object) -> None:
         super().__init__(one_line(f"{what} can't be read: {reason}"))
+        self.reason = one_line(reason)
 
 
 def shown(text: str) -> str:
