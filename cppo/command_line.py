@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from typing import Any, NoReturn, TypeVar
 
 import gymnasium as gym
 import tyro
+
+from cppo.reading import one_line, shown
 
 Flags = TypeVar("Flags")
 BAD_INPUT = (
@@ -25,6 +28,8 @@ BAD_INPUT = (
     MemoryError,
 )
 """What building things from bad input raises."""
+COLOR = re.compile("\x1b\\[[0-9;]*m")
+"""What gymnasium's warnings are coloured with."""
 
 
 def parse(
@@ -73,7 +78,7 @@ def or_fail(program: str, build: Callable[..., Any], *args: Any, **kwargs: Any) 
 
 def fail(program: str, message: str) -> NoReturn:
     """End the program with one line on stderr and exit code 2."""
-    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{program}: error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -81,16 +86,17 @@ def show_warnings_plainly(program: str) -> None:
     """Show each warning as one line on stderr, without the place in the code that issued it."""
 
     def show(message: Warning | str, *_: Any) -> None:
-        print(f"{program}: warning: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+        print(f"{program}: warning: {one_line(COLOR.sub('', str(message)))}", file=sys.stderr, flush=True)
 
     warnings.showwarning = show  # type: ignore[assignment]
 
 
 def aligned(rows: Sequence[Sequence[str]], n_left: int = 2) -> str:
-    """Set rows as columns: the first ones flush left, the others, of figures, flush right.
+    """Set rows as columns: the first ones flush left, the others, of figures, flush right; what steers is escaped.
 
     :param n_left: how many columns are flush left
     """
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(

@@ -31,6 +31,15 @@ FROM_PRESET: Any = None
 """Left out: the value is that of the protocol and the algorithm."""
 
 
+def split_env(env: str) -> tuple[str | None, str]:
+    """Take a name of gymnasium's form ``module:Id`` apart.
+
+    :return: the module to import, which registers the environment, and its id; None for one that needs no import
+    """
+    module, _, env_id = env.rpartition(":")
+    return module or None, env_id
+
+
 @dataclass(frozen=True)
 class Settings:
     """A training run. What is left out comes from the protocol and the algorithm, see ``cppo/settings/presets.py``.
@@ -43,7 +52,7 @@ class Settings:
     protocol: Protocol = "nature"
     """Where the settings come from: Sutton's 2022 talk, the Nature 2024 paper, or a story for minutes."""
     env: str = "SlipperyAnt-v0"
-    """Id of a gymnasium environment."""
+    """Id of a registered gymnasium environment."""
     seed: int = 0
     """Seed of networks, exploration, episodes, and of the frictions unless --schedule-seed is given."""
     total_timesteps: int = FROM_PRESET
@@ -206,6 +215,8 @@ class Settings:
 
         :raises ValueError: for a value out of range or one that has no effect with this algorithm or environment
         """
+        if ":" in str(self.env):
+            raise ValueError(f"--env {self.env} is not allowed: it must be a registered id, without the module")
         given = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
         values: dict[str, Any] = dataclasses.asdict(Settings.from_preset(**given))
         own = preset(self.protocol, self.algo)["remedies"]
