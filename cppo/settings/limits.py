@@ -28,6 +28,8 @@ Algorithm = Literal[
 ]
 Protocol = Literal["talk", "nature", "quick"]
 Activation = Literal["relu", "tanh", "elu", "leaky_relu", "silu"]
+Policy = Literal["MlpPolicy", "CnnPolicy", "MultiInputPolicy"]
+"""stable-baselines3's names: for vectors and numbers, for images, for dictionaries of them."""
 WeightInit = Literal["lecun_uniform", "kaiming_uniform", "xavier_uniform", "torch_default", "orthogonal"]
 UtilityName = Literal[
     "contribution",

@@ -17,7 +17,7 @@ from cppo.runs.folder import Ending, RunFolder, versions
 from cppo.runs.lock import RunLock
 from cppo.settings.limits import flag
 from cppo.settings.settings import Settings
-from cppo.training.agent import build_model
+from cppo.training.agent import build_model, with_policy
 from cppo.training.environments import make_vec_env
 from cppo.training.logs import RunLogs
 from cppo.training.state import restore
@@ -61,6 +61,7 @@ def prepare(settings: Settings, folder: RunFolder, command: list[str]) -> Traini
     with contextlib.ExitStack() as undo:
         model = build(settings)
         undo.callback(model.get_env().close)  # type: ignore[union-attr]
+        settings = with_policy(settings, model)
         lock = folder.create(settings, command)
         undo.callback(lock.release)
         training = Training(model, settings, folder, lock, RunLogs(folder.path))
@@ -81,6 +82,7 @@ def resume(settings: Settings, folder: RunFolder, command: list[str]) -> Trainin
         lock.acquire()
         model = build(settings)
         undo.callback(model.get_env().close)  # type: ignore[union-attr]
+        settings = with_policy(settings, model)
         with naming(folder.path):
             checkpoint = Checkpoints(folder.checkpoints).newest(device=None)
             steps, table = -1, None

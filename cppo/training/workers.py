@@ -156,7 +156,9 @@ class Workers(SubprocVecEnv):
             remote.recv()
             remote.send(("reset", (self._seed_of_new(number), {})))
             observation, reset_info = remote.recv()
-        info = {"TimeLimit.truncated": True, "terminal_observation": self._last_observations[number]}
+        last = self._last_observations
+        last = {key: each[number] for key, each in last.items()} if isinstance(last, dict) else last[number]
+        info = {"TimeLimit.truncated": True, "terminal_observation": last}
         return observation, np.float32(0), True, info, reset_info
 
     def _seed_of_new(self, number: int) -> int | None:
