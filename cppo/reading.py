@@ -107,7 +107,7 @@ def read_yaml(path: Path, shape: Shape) -> dict[str, Any]:
                 raise ValueError("it has an alias")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             _check_depth(depth)
-        return _of_shape(yaml.load(text, loader), shape)
+        return of_shape(yaml.load(text, loader), shape)
 
 
 def read_json(path: Path, shape: Shape) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def parse_json(content: bytes, what: object, shape: Shape) -> dict[str, Any]:
     :raises UnreadableError: if it can't be read, or hasn't the shape
     """
     with _reading(what):
-        return _of_shape(_plain(json.loads(content, parse_constant=_no_number)), shape)
+        return of_shape(_plain(json.loads(content, parse_constant=_no_number)), shape)
 
 
 def read_rows(path: Path) -> Iterator[list[str]]:
@@ -213,7 +213,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _of_shape(value: Any, shape: Shape) -> dict[str, Any]:
+def of_shape(value: Any, shape: Shape) -> dict[str, Any]:
+    """Check that a value is a mapping of a shape, and return it.
+
+    :raises ValueError: says what is missing or of another type
+    """
     if not isinstance(value, dict):
         raise ValueError(f"it is no mapping of names to values but {_named(value)}")
     for name, kind in shape.items():

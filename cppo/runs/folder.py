@@ -237,9 +237,17 @@ class RunFolder:
             return ""
         if ending is None or not ending.model:
             return f"{self.path} doesn't tell which model.zip it wrote: whether it is this one can't be checked"
-        if hashlib.sha256(read_bytes(self.model, TENSOR_BYTES)).hexdigest() != ending.model:
+        if self.model_digest() != ending.model:
             raise ValueError(f"{self.model} is not the one that this run wrote; put that back, or remove it")
         return ""
+
+    def model_digest(self) -> str:
+        """SHA-256 of ``model.zip``.
+
+        :raises OSError: if it isn't there
+        :raises UnreadableError: if it can't be read
+        """
+        return hashlib.sha256(read_bytes(self.model, TENSOR_BYTES)).hexdigest()
 
     def rows(self) -> list[dict[str, str]]:
         """The whole rows of ``progress.csv``, one an update; empty without one.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import pickle
-import zipfile
-import zlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +10,11 @@ import gymnasium as gym
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from cppo.reading import TEXT_BYTES, UnreadableError, parse_json, parse_tensors, read_member
 from cppo.runs.checkpoints import Checkpoints
 from cppo.runs.folder import RunFolder
 from cppo.training.agent import new_policy
-
-NOT_READABLE = (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, EOFError, OSError)
+from cppo.training.binding import check_settings
 
 
 def read_policy(folder: RunFolder, env: gym.Env) -> tuple[ActorCriticPolicy, int]:
@@ -28,17 +25,22 @@ def read_policy(folder: RunFolder, env: gym.Env) -> tuple[ActorCriticPolicy, int
     :raises FileNotFoundError: if the run has saved nothing yet
     :raises ValueError: if what it has saved can't be read, belongs to another environment, or isn't finite
     """
+    doubt, settings = folder.check_model(), folder.settings()
+    tensors: Any
     path, steps, checkpoint = folder.model, _steps_exported(folder.model), Checkpoints(folder.checkpoints).newest()
-    if checkpoint is not None and checkpoint.steps > steps:
+    if checkpoint is not None and checkpoint.steps >= steps:
+        check_settings(settings, checkpoint)
         path, steps = checkpoint.path, checkpoint.steps
-        tensors = checkpoint.state.get("networks", {}).get("policy")
+        networks = checkpoint.state.get("networks")
+        tensors = networks.get("policy") if isinstance(networks, dict) else None
     else:
         tensors = _read_tensors(path)
-    settings = folder.settings()
+        if doubt:
+            warnings.warn(doubt, stacklevel=2)
     policy = new_policy(settings, env.observation_space, env.action_space)
     try:
         policy.load_state_dict(tensors)
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (RuntimeError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{path} does not fit {settings.env} and the networks of config.yaml: it is the model of another "
             f"environment or of other settings"
@@ -52,20 +54,15 @@ def read_policy(folder: RunFolder, env: gym.Env) -> tuple[ActorCriticPolicy, int
 def _steps_exported(path: Path) -> int:
     """Environment steps of an exported model, which are a plain number in it; 0 if they can't be read."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            steps = json.loads(archive.read("data"))["num_timesteps"]
-    except (*NOT_READABLE, ValueError, TypeError):
+        return parse_json(read_member(path, "data", TEXT_BYTES), path, {"num_timesteps": int})["num_timesteps"]
+    except (FileNotFoundError, UnreadableError):
         return 0
-    return steps if isinstance(steps, int) else 0
 
 
-def _read_tensors(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: the run has not saved a model")
+def _read_tensors(path: Path) -> Any:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("policy.pth") as file:
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's message advises to load it unsafely
-        raise ValueError(f"{path} is not a readable model: its policy.pth holds something else than tensors") from error
-    except NOT_READABLE as error:
-        raise ValueError(f"{path} is not a readable model: {' '.join(str(error).split())}") from error
+        return parse_tensors(read_member(path, "policy.pth"), f"policy.pth of {path}")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is missing: the run has not saved a model") from error
+    except UnreadableError as error:
+        raise ValueError(f"{path} is not a readable model: {error.reason}") from error

@@ -118,6 +118,11 @@ class Workers(SubprocVecEnv):
         self._steps_taken, self._last_observations = state["steps_taken"], state["observations"]
         self._pending = dict(state["pending"])
 
+    def continue_after(self, steps: int) -> None:
+        """Tell the environments how many steps each has taken."""
+        self._steps_taken = steps
+        self.env_method("continue_after", steps)
+
     def close(self) -> None:
         """End all processes, also those that don't answer any more."""
         if self.closed:
