@@ -110,7 +110,8 @@ def _restore_counters(model: PPO, state: State) -> None:
 def _is_seen(value: Any, space: spaces.Space, n_envs: int) -> bool:
     """Whether a value can be what so many environments have shown."""
     if isinstance(space, spaces.Dict):
-        return value.keys() == space.keys() and all(_is_seen(value[name], space[name], n_envs) for name in space)
+        is_dict = isinstance(value, dict) and value.keys() == space.keys()
+        return is_dict and all(_is_seen(value[name], space[name], n_envs) for name in space)
     is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
     return is_array and value.shape == (n_envs, *(space.shape or ()))
 

@@ -20,6 +20,7 @@ from cppo.training.starting import prepare, resume
 from cppo.training.training import train
 from tests.cppo.agents import BOX, Target
 
+SEVERAL = spaces.MultiDiscrete([3, 4])
 VECTOR = spaces.Box(-1, 1, (3,), np.float32)
 SMALL = {"net_arch": (8, 8), "n_envs": 2, "n_steps": 16, "batch_size": 16, "n_epochs": 1, "total_timesteps": 64}
 QUICK = {"plasticity_every": 1, "replacement_rate": 0.05, "maturity_threshold": 1}
@@ -38,10 +39,8 @@ def register(observation_space: spaces.Space, action_space: spaces.Space = BOX) 
     ("observation_space", "policy"),
     [
         (spaces.Discrete(5), "MlpPolicy"),
-        (spaces.MultiDiscrete([3, 4]), "MlpPolicy"),
-        (spaces.MultiBinary(4), "MlpPolicy"),
         (image(36, 40, 1), "CnnPolicy"),  # its channels come first for the agent
-        (spaces.Dict(camera=image(40, 36, 3), goal=VECTOR, room=spaces.Discrete(3)), "MultiInputPolicy"),
+        (spaces.Dict(camera=image(40, 36, 3), goal=VECTOR, room=spaces.Discrete(3), a=SEVERAL), "MultiInputPolicy"),
     ],
 )
 def test_a_run_takes_the_policy_that_fits_and_can_be_resumed_and_evaluated(observation_space, policy, tmp_path):
@@ -63,7 +62,7 @@ def test_a_run_takes_the_policy_that_fits_and_can_be_resumed_and_evaluated(obser
 
 
 def test_actions_of_numbers_are_trained(tmp_path):
-    register(VECTOR, spaces.MultiDiscrete([3, 2]))
+    register(spaces.MultiBinary(4), SEVERAL)
     settings = Settings(env="Spaces-v0", algo="ppo", **SMALL).resolved()
     assert train(prepare(settings, RunFolder(tmp_path / "run"), [])).ending.state == "finished"
 
