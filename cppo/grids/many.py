@@ -90,9 +90,8 @@ def _looked_at(run: PlannedRun, folder: RunFolder) -> GridRun:
         folder.check_free()
         return GridRun(run.name, folder, run.settings, state="missing")
     had = folder.settings()
-    # In processes of their own or not, its environments do the same; and its policy is the one that fits them.
-    policy = run.settings.policy or had.policy
-    settings = continued(folder, dataclasses.replace(run.settings, processes=had.processes, policy=policy))
+    # In processes of their own or not, its environments do the same.
+    settings = continued(folder, dataclasses.replace(run.settings, processes=had.processes))
     if state == "running":
         return GridRun(run.name, folder, settings, last_steps(folder), "running elsewhere", "another process trains it")
     done = state == "finished" and settings.total_timesteps == had.total_timesteps

@@ -134,6 +134,7 @@ def continued(folder: RunFolder, given: Settings) -> Settings:
     :raises ValueError: if they contradict those of the run
     """
     own, new = folder.settings().as_dict(), given.as_dict()
+    new["policy"] = new["policy"] or own["policy"]  # by default the one that fits, which the run has chosen
     changed = [name for name in own if own[name] != new[name] and name not in CHANGEABLE]
     if changed:
         contradictions = ", ".join(f"{flag(name)} {own[name]}, not {new[name]}" for name in changed)

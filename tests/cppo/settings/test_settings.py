@@ -78,7 +78,7 @@ def test_every_setting_has_a_value_but_those_that_are_off_by_default():
     resolved = Settings(protocol="nature", algo="cppo-l2").resolved()
     without = {field.name for field in dataclasses.fields(Settings) if getattr(resolved, field.name) is None}
     of_remedies = {key for keys in REMEDY_FIELDS.values() for key in keys}
-    assert without == {"processes", "frictions", "clip_range_vf", "target_kl"} | of_remedies
+    assert without == {"processes", "frictions", "clip_range_vf", "target_kl", "policy"} | of_remedies
 
 
 def test_what_is_given_beats_the_preset():
