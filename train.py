@@ -18,8 +18,9 @@ def start(flags: TrainFlags) -> Training:
     """Begin a run, or take one up again."""
     folder = flags.folder()
     if flags.resume is None:
-        return prepare(flags.settings().resolved(), folder, sys.argv)
-    return resume(continued(folder, flags.settings()), folder, sys.argv)
+        return prepare(flags.settings().resolved(), folder, sys.argv, flags.module)
+    settings = continued(folder, flags.settings())
+    return resume(settings, folder, sys.argv, flags.module, flags.trust_state)
 
 
 def train_one(flags: TrainFlags) -> int:

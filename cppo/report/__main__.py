@@ -40,6 +40,8 @@ class ReportFlags:
     """Film the agent of lowest seed of each method on these ground frictions, for the page."""
     film_steps: int = 500
     """Film at most so many steps of each."""
+    env_module: str | None = None
+    """Module to import for a film, which registers the environment, as it was given to train.py."""
     film_seed: int = 1000
     """Seed of the episode in the films."""
 
@@ -113,7 +115,7 @@ def make_films(flags: ReportFlags, comparison: Comparison) -> list[Film]:
     for method in comparison.methods if flags.film else ():
         record = min(method.records, key=lambda record: record.settings.seed)
         try:
-            agent = TrainedAgent.load(record.folder.path)
+            agent = TrainedAgent.load(record.folder.path, flags.env_module)
             frictions = agent.grounds(flags.film)
             for friction in frictions:
                 path = flags.output / f"{record.folder.path.name}-friction-{friction:g}.mp4"

@@ -30,6 +30,8 @@ class EvaluateFlags:
     """Ground frictions; by default those of the training."""
     stochastic: bool = False
     """Draw actions as in training, instead of taking the most likely ones."""
+    env_module: str | None = None
+    """Module to import, which registers the environment, as it was given to train.py."""
     seed: int = 1000
     """Seed of the first episode; the next ones count up, and each friction sees the same."""
     probe: bool = False
@@ -58,7 +60,9 @@ def prepare(flags: EvaluateFlags) -> tuple[dict[str, TrainedAgent], list[float |
         check_writable(flags.json)
     if flags.plot is not None:
         check_plot(flags.plot)
-    agents = together([TrainedAgent.load(path) for path in flags.compare or (flags.run,) if path is not None])
+    agents = together(
+        [TrainedAgent.load(path, flags.env_module) for path in flags.compare or (flags.run,) if path is not None]
+    )
     frictions = shared_grounds(agents, flags.friction)
     if flags.plot is not None and frictions[0] is None:
         raise ValueError("--plot shows the return against friction, which this environment hasn't")

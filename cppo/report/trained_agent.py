@@ -41,6 +41,7 @@ class TrainedAgent:
     """The agent that a training run has made.
 
     :param phases_met: numbers of the phases of its training; None: not known, all that were due
+    :param env_module: the module to import, which registers the environment
     """
 
     folder: RunFolder
@@ -48,25 +49,29 @@ class TrainedAgent:
     steps_trained: int
     policy: ActorCriticPolicy
     phases_met: set[int] | None = None
+    env_module: str | None = None
 
     @classmethod
-    def load(cls, path: Path) -> TrainedAgent:
+    def load(cls, path: Path, env_module: str | None = None) -> TrainedAgent:
         """Read the agent of a run.
 
+        :param env_module: the module to import, which registers the environment; what the run says isn't imported
+        :raises ImportError: if it can't be imported
         :raises OSError: if the run or its model is missing
         :raises ValueError: if a file of it can't be read, or the model is of another environment or not finite
         :raises gymnasium.error.Error: if its environment can't be made here
         """
         folder = RunFolder(path)
         settings = folder.settings()
+        folder.check_env_module(env_module)
         torch.set_num_threads(settings.torch_threads)
-        with make_environment(settings.env, environment_arguments(settings)) as env:
+        with make_environment(settings.env, environment_arguments(settings), env_module) as env:
             policy, steps = read_policy(folder, env)
         try:
             steps, phases_met = steps or folder.steps_done(), folder.phases_met()
         except ValueError as error:
             raise ValueError(f"{folder.progress} can't be read: {error}") from error
-        return cls(folder, settings, steps, policy, phases_met)
+        return cls(folder, settings, steps, policy, phases_met, env_module)
 
     @property
     def last_friction(self) -> float | None:
@@ -112,7 +117,7 @@ class TrainedAgent:
             arguments["render_mode"] = "rgb_array"
             if self.settings.is_slippery or self._is_fast_ant:
                 arguments["width"], arguments["height"] = picture_size
-        return make_environment(self.settings.env, arguments)
+        return make_environment(self.settings.env, arguments, self.env_module)
 
     def play(self, env: gym.Env, seed: int, deterministic: bool = True) -> Iterator[Moment]:
         """Play an episode; the same seed plays the same one.

@@ -35,8 +35,6 @@ def read_policy(folder: RunFolder, env: gym.Env) -> tuple[ActorCriticPolicy, int
         tensors = networks.get("policy") if isinstance(networks, dict) else None
     else:
         tensors = _read_tensors(path)
-        if doubt:
-            warnings.warn(doubt, stacklevel=2)
     policy = new_policy(settings, env.observation_space, env.action_space)
     try:
         policy.load_state_dict(tensors)
@@ -48,6 +46,8 @@ def read_policy(folder: RunFolder, env: gym.Env) -> tuple[ActorCriticPolicy, int
     if not all(torch.isfinite(tensor).all() for tensor in policy.state_dict().values()):
         raise ValueError(f"{path} holds weights that are not finite: the training diverged")
     policy.set_training_mode(False)
+    if doubt and path == folder.model:
+        warnings.warn(doubt, stacklevel=2)
     return policy, steps
 
 
