@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cppo.command_line import or_fail, parse, show_warnings_plainly
+from cppo.command_line import or_fail, parse, run, show_warnings_plainly
 from cppo.report.evaluate_flags import EvaluateFlags, prepare
 from cppo.report.evaluation import evaluate, run_record, table, write_json
 from cppo.report.friction_plot import Evaluation, write_plot
@@ -51,4 +51,4 @@ def main(args: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
