@@ -158,6 +158,10 @@ def or_fail(program: str, build: Callable[..., Any], *args: Any, **kwargs: Any) 
         raise
     except BAD_INPUT as error:
         fail(program, str(error) or type(error).__name__)
+    except RuntimeError as error:
+        if "allocate" not in str(error) and "out of memory" not in str(error):  # how torch says it
+            raise
+        fail(program, f"there is not enough memory: {error}")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
