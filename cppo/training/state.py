@@ -80,14 +80,21 @@ def _load(part: Any, state: State) -> None:
     if not isinstance(part, torch.optim.Optimizer):
         part.load_state_dict(state)
         return
-    kinds = [{name: type(value) for name, value in group.items()} for group in part.param_groups]
+    kind = _kind([group | {"params": []} for group in part.param_groups])
     part.load_state_dict(state)
-    if kinds != [{name: type(value) for name, value in group.items()} for group in part.param_groups]:
+    if _kind([group | {"params": []} for group in part.param_groups]) != kind:
         raise ValueError("the optimizer's options are others")
     for parameter, its_own in part.state.items():
         for name, value in its_own.items():
             if not isinstance(value, torch.Tensor) or value.shape not in ((), parameter.shape):
                 raise ValueError(f"the optimizer's {name} is of another shape than its parameter")
+
+
+def _kind(value: Any) -> Any:
+    """What a nested value is made of."""
+    if isinstance(value, dict):
+        return {name: _kind(each) for name, each in value.items()}
+    return [type(value), *map(_kind, value)] if isinstance(value, list | tuple) else type(value)
 
 
 def _restore_counters(model: PPO, state: State) -> None:
@@ -103,6 +110,11 @@ def _restore_counters(model: PPO, state: State) -> None:
         if not (_is_seen(value, space, model.n_envs) or (value is None and name == "_last_original_obs")):
             raise ValueError(f"{name} is of another shape than the observations")
         setattr(model, name, value)
+    of_shape(state["episodes"], dict.fromkeys(BUFFERS, list))
+    for each in state["episodes"]["ep_info_buffer"]:
+        of_shape(each, dict.fromkeys("rlt", NUMBER))
+    if not all(isinstance(each, NUMBER | np.generic) for each in state["episodes"]["ep_success_buffer"]):
+        raise ValueError("the successes of episodes are no numbers")
     for name in BUFFERS:
         setattr(model, name, deque(state["episodes"][name], maxlen=model._stats_window_size))
 
