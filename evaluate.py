@@ -22,10 +22,12 @@ def evaluate_all(agents: Mapping[str, TrainedAgent], frictions: list[float | Non
     evaluations: dict[str, Evaluation] = {}
     records = []
     for name, agent in agents.items():
-        results = evaluate(agent, frictions, flags.episodes, flags.seed, not flags.stochastic)
+        if len(agents) > 1:
+            print(name, flush=True)
+        results = evaluate(agent, frictions, flags.episodes, flags.seed, not flags.stochastic, flags.episode_steps)
         kept = retentions(agent, results)
         evaluations[name] = results, kept
-        print(*[name] * (len(agents) > 1), table(results, columns(kept)), sep="\n", flush=True)
+        print(table(results, columns(kept)), flush=True)
         records.append(run_record(agent, results, not flags.stochastic) | {"retention": [k._asdict() for k in kept]})
         if flags.probe:
             found = probe(agent, frictions[-1], flags.probe_targets, flags.probe_steps, flags.seed)

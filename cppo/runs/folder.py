@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import platform
+import shlex
 import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -136,9 +137,9 @@ class RunFolder:
         if not self.path.exists() or (self.path.is_dir() and not any(map(self._is_of_use, self.path.iterdir()))):
             return
         if self.config.exists():
+            go_on = f"--resume {shlex.quote(str(self.path))}"
             raise FileExistsError(
-                f"{self.path} holds a run already; continue it with --resume {self.path}, choose another --output or "
-                "remove it"
+                f"{self.path} holds a run already; continue it with {go_on}, choose another --output or remove it"
             )
         raise FileExistsError(f"{self.path} holds something else already; choose another --output or remove it")
 

@@ -133,11 +133,11 @@ def check(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     """
     for key, kind in kinds.items():
         check_type(flag(key), values[key], kind)
-    for key, (lowest, highest, words) in RANGES.items():
+    for key in RANGES:
         value = values[key]
         for number in value if isinstance(value, tuple) else [value]:
-            if number is not None and not lowest <= number <= highest:
-                raise ValueError(f"{flag(key)} {number} is not allowed: it must be {words}")
+            if number is not None:
+                check_range(key, number)
     weights = sum(one * other for one, other in itertools.pairwise(values["net_arch"]))
     if weights > MOST_WEIGHTS:
         raise ValueError(
@@ -146,6 +146,17 @@ def check(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
         )
     if values["normalize_advantage"] and values["n_envs"] * (values["n_steps"] or 0) < 2:
         raise ValueError("--n-steps times --n-envs must be at least 2 to normalize advantages")
+
+
+def check_range(key: str, number: float) -> None:
+    """Check one number.
+
+    :param key: the setting
+    :raises ValueError: names the setting, the number and what is allowed
+    """
+    lowest, highest, words = RANGES[key]
+    if not lowest <= number <= highest:
+        raise ValueError(f"{flag(key)} {number} is not allowed: it must be {words}")
 
 
 def check_type(name: str, value: Any, kind: Any) -> None:
