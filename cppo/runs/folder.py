@@ -168,6 +168,16 @@ class RunFolder:
             undo.pop_all()
         return lock
 
+    def check_name(self) -> None:
+        """Refuse to train in a folder whose name TensorBoard can't write to; it can be read all the same.
+
+        :raises ValueError: names it
+        """
+        try:
+            str(self.path.absolute()).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{self.path} is no name in UTF-8, which TensorBoard needs; choose another") from error
+
     def check_no_links(self) -> None:
         """Refuse a run in which one would write through a link, into a device, or delete what isn't its own.
 

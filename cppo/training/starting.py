@@ -67,6 +67,7 @@ def prepare(settings: Settings, folder: RunFolder, command: list[str], env_modul
     :raises ValueError: for settings the environment or the algorithm refuses
     :raises OSError: if the folder can't be used
     """
+    folder.check_name()
     folder.check_free()
     with contextlib.ExitStack() as undo:
         model = build(settings, env_module)
@@ -97,6 +98,7 @@ def resume(
     :raises OSError: if the run is in use, or its folder can't be written, or holds links
     """
     folder.check_env_module(env_module)
+    folder.check_name()
     folder.check_no_links()
     lock, callbacks = folder.lock, remembering(settings)
     with contextlib.ExitStack() as undo:
@@ -107,6 +109,7 @@ def resume(
         settings = with_policy(settings, model)
         with naming(folder.path):
             sweep(folder.path)
+            sweep(folder.checkpoints)
             checkpoint = Checkpoints(folder.checkpoints).newest(device=None)
             steps, table = -1, None
             if checkpoint is not None:

@@ -25,7 +25,7 @@ PARTS: Shape = {
     **dict.fromkeys(("networks", "counters", "observations", "episodes", "generators", "callbacks", "session"), dict),
     "environments": dict | None,
 }
-NUMBER = int | float
+NUMBER = int | float | np.number
 SESSION: Shape = {"seconds": NUMBER, "iterations": int, "table": dict, "settings": dict | None}
 TABLE: Shape = {"columns": list, "rows": int, "sha256": str | None}
 
@@ -88,6 +88,8 @@ def _load(part: Any, state: State) -> None:
         for name, value in its_own.items():
             if not isinstance(value, torch.Tensor) or value.shape not in ((), parameter.shape):
                 raise ValueError(f"the optimizer's {name} is of another shape than its parameter")
+            if name == "step" and value.min() < 0:
+                raise ValueError("the optimizer has counted fewer steps than none")
 
 
 def _kind(value: Any) -> Any:
@@ -113,7 +115,7 @@ def _restore_counters(model: PPO, state: State) -> None:
     of_shape(state["episodes"], dict.fromkeys(BUFFERS, list))
     for each in state["episodes"]["ep_info_buffer"]:
         of_shape(each, dict.fromkeys("rlt", NUMBER))
-    if not all(isinstance(each, NUMBER | np.generic) for each in state["episodes"]["ep_success_buffer"]):
+    if not all(isinstance(each, NUMBER | np.bool_) for each in state["episodes"]["ep_success_buffer"]):
         raise ValueError("the successes of episodes are no numbers")
     for name in BUFFERS:
         setattr(model, name, deque(state["episodes"][name], maxlen=model._stats_window_size))
