@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cppo.command_line import or_fail, show_warnings_plainly
+from cppo.command_line import or_fail, run, show_warnings_plainly
 from cppo.grids.executors import make_executor
 from cppo.grids.grid import PlannedRun
 from cppo.grids.many import GridTraining, plan, report_grid
@@ -18,8 +18,9 @@ def start(flags: TrainFlags) -> Training:
     """Begin a run, or take one up again."""
     folder = flags.folder()
     if flags.resume is None:
-        return prepare(flags.settings().resolved(), folder, sys.argv)
-    return resume(continued(folder, flags.settings()), folder, sys.argv)
+        return prepare(flags.settings().resolved(), folder, sys.argv, flags.module)
+    settings = continued(folder, flags.settings())
+    return resume(settings, folder, sys.argv, flags.module, flags.trust_state)
 
 
 def train_one(flags: TrainFlags) -> int:
@@ -47,4 +48,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import evaluate
-from cppo.runs.folder import RunFolder
+from cppo.runs.folder import Ending, RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
 from cppo.training.environments import make_vec_env
@@ -24,6 +24,7 @@ def make_run(path: Path, env: str = "Pendulum-v1", **settings) -> RunFolder:
     vec_env = make_vec_env(resolved)
     build_model(resolved, vec_env).save(folder.model)
     vec_env.close()
+    folder.write_ending(Ending("finished", 0, model=folder.model_digest()))
     return folder
 
 
@@ -185,6 +186,9 @@ def test_a_friction_that_no_ground_has_is_refused(tmp_path, capfd, friction):
 def test_a_run_that_is_not_there_or_not_whole_is_refused(pendulum, tmp_path, capsys):
     assert "no config.yaml" in refusal([str(tmp_path / "nowhere")], capsys)
     model, config = pendulum.model.read_bytes(), pendulum.config.read_text()
+    pendulum.model.write_bytes(model[:-1])
+    assert "model.zip is not the one that this run wrote" in refusal([str(pendulum.path)], capsys)
+    pendulum.write_ending(None)  # as a run that was killed
     for broken in (model[: len(model) // 2], bytes(range(256)) * 40, b""):
         pendulum.model.write_bytes(broken)
         assert "model.zip is not a readable model" in refusal([str(pendulum.path)], capsys)
@@ -201,11 +205,13 @@ def test_a_run_that_is_not_there_or_not_whole_is_refused(pendulum, tmp_path, cap
 def test_the_model_of_another_environment_is_refused(pendulum, tmp_path, capsys):
     other = make_run(tmp_path / "other", "CartPole-v1")
     other.model.write_bytes(pendulum.model.read_bytes())
+    other.write_ending(None)
     assert "does not fit CartPole-v1" in refusal([str(other.path)], capsys)
 
 
 def test_a_broken_model_is_one_line_of_the_real_command_too(pendulum):
     pendulum.model.write_bytes(pendulum.model.read_bytes()[:1000])
+    pendulum.write_ending(None)
     done = run_command(str(pendulum.path))
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
     assert "model.zip is not a readable model" in done.stderr

@@ -22,7 +22,7 @@ FLOORS = {
     "grids": 8,
     "benchmarks": 8,
 }
-TOOLS = {"checks", "command_line", "compiled", "files", "statistics"}
+TOOLS = {"checks", "command_line", "compiled", "files", "reading", "statistics"}
 ALIASES = {"interventions", "lean_buffer", "lean_policy", "quick_policy"}
 """Modules of one line, which stand for a module that has moved."""
 INSTALLED_AS = {"envs": "cppo_envs"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 
@@ -48,20 +48,6 @@ class ResultFolder(RunFolder):
                 partial.write_text(yaml.safe_dump({"settings": settings.as_dict()} | record, sort_keys=False))
         except OSError as error:
             raise OSError(f"{self.path} can't be written: {error.strerror}") from error
-
-    def record(self) -> dict[str, Any]:
-        """Read the configuration.
-
-        :raises ValueError: if it can't be read
-        """
-        try:
-            record = yaml.safe_load(self.config.read_text())
-            if not isinstance(record["settings"], dict):
-                raise TypeError("its settings are no table")
-            return record
-        except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{self.config} is not the configuration of results: {reason}") from error
 
     def settings_of(self, kind: type[Some]) -> Some:
         """Read the settings back.

@@ -21,10 +21,12 @@ class PlannedRun:
 
     :param name: of its folder
     :param settings: resolved settings
+    :param env_module: the module to import, which registers the environment
     """
 
     name: str
     settings: Settings
+    env_module: str | None = None
 
 
 def seeds(words: Iterable[str | int]) -> list[int]:

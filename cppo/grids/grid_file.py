@@ -8,11 +8,13 @@ Each key is a setting of ``train.py``, with underscores; a list gives one run fo
     replacement_rate: [1e-4, 1e-5]    # left out with ppo, where it has no effect
     net_arch: [256, 256]              # one value: a setting that is a list by itself takes a list of lists
 
-What is not named comes from the protocol and the algorithm.
+What is not named comes from the protocol and the algorithm. An environment that a module registers which is yet to be
+imported is named ``MODULE:ID``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from pathlib import Path
@@ -22,7 +24,7 @@ import yaml
 
 from cppo.grids.grid import PlannedRun, expand, seeds
 from cppo.settings.limits import check_type
-from cppo.settings.settings import Settings
+from cppo.settings.settings import Settings, split_env
 
 NUMBERS = {
     "int": re.compile(r"[-+]?[0-9][0-9_]*$"),
@@ -63,8 +65,10 @@ PlainLoader.add_constructor("tag:yaml.org,2002:float", PlainLoader.construct_pla
 PlainLoader.add_constructor("tag:yaml.org,2002:int", PlainLoader.construct_plain_int)
 
 
-def read_grid(path: Path) -> list[PlannedRun]:
+def read_grid(path: Path, env_module: str | None = None) -> list[PlannedRun]:
     """Read the runs of a grid from its file.
+
+    :param env_module: the module to import for environments that the file names without one
 
     :raises OSError: if it can't be read
     :raises ValueError: if it is no grid; the message names the file, the key and what is allowed
@@ -72,7 +76,7 @@ def read_grid(path: Path) -> list[PlannedRun]:
     try:
         with path.open() as file:  # its name is in the message of a syntax error
             content = yaml.load(file, PlainLoader)
-        return runs_of(content)
+        return [dataclasses.replace(run, env_module=run.env_module or env_module) for run in runs_of(content)]
     except OSError as error:
         raise OSError(f"{path} can't be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -92,12 +96,17 @@ def runs_of(content: Any) -> list[PlannedRun]:
         if key not in kinds:
             raise ValueError(f"unknown key {key!r}; allowed are {', '.join(kinds)}")
     values = {key: values_of(key, value, kinds[key]) for key, value in content.items()}
+    modules = {env_id: module for module, env_id in map(split_env, values.get("env", []))}
+    if len(modules) < len(values.get("env", [])):
+        raise ValueError(f"env names an environment twice, of several modules: {', '.join(values['env'])}")
+    values |= {"env": list(modules)} if modules else {}
     protocols = values.pop("protocol", [Settings.protocol])
     algos = values.pop("algo", [Settings.algo])
     alone = {key: several[0] for key, several in values.items() if len(several) == 1}
     lists = {key: several for key, several in values.items() if key not in alone}
     bases = [Settings.from_preset(protocol, algo, **alone) for protocol, algo in itertools.product(protocols, algos)]
-    return expand(bases, lists)
+    runs = expand(bases, lists)
+    return [dataclasses.replace(run, env_module=modules.get(run.settings.env)) for run in runs]
 
 
 def values_of(key: str, value: Any, kind: Any) -> list[Any]:

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ class GridRun:
     :param state: "waiting", "running", "running elsewhere", "finished", "stopped" or "failed"
     :param reason: in a line, why it ended early
     :param seconds: how long it was trained this time
+    :param env_module: the module to import, which registers its environment
     """
 
     name: str
@@ -48,11 +49,13 @@ class GridRun:
     state: str = "waiting"
     reason: str = ""
     seconds: float | None = None
+    env_module: str | None = None
 
     def job(self, script: Path) -> Job:
         """The job that trains it."""
         steps = str(self.settings.total_timesteps)
-        command = (str(script), "--resume", str(self.folder.path), "--total-timesteps", steps)
+        module = () if self.env_module is None else ("--env-module", self.env_module)
+        command = (str(script), "--resume", str(self.folder.path), "--total-timesteps", steps, *module)
         return Job(self.name, str(self.folder.path), command)
 
     def settle(self, reason: str, asked: bool) -> None:
@@ -76,10 +79,10 @@ def plan(runs: Sequence[PlannedRun], root: Path, command: list[str]) -> list[Gri
     :raises gymnasium.error.Error: if there is no such environment
     """
     grid = [_looked_at(run, RunFolder((root / run.name).absolute())) for run in runs]
-    _check_environments(run.settings for run in grid if run.state == "missing")
+    _check_environments([run for run in grid if run.state == "missing"])
     for run in grid:
         if run.state == "missing":
-            run.folder.create(run.settings, command).release()
+            run.folder.create(run.settings, command, run.env_module).release()
             run.state = "waiting"
     return grid
 
@@ -88,21 +91,24 @@ def _looked_at(run: PlannedRun, folder: RunFolder) -> GridRun:
     state = folder.state()
     if state == "empty":
         folder.check_free()
-        return GridRun(run.name, folder, run.settings, state="missing")
+        return GridRun(run.name, folder, run.settings, state="missing", env_module=run.env_module)
+    folder.check_env_module(run.env_module)
     had = folder.settings()
     # In processes of their own or not, its environments do the same.
     settings = continued(folder, dataclasses.replace(run.settings, processes=had.processes))
     if state == "running":
         return GridRun(run.name, folder, settings, last_steps(folder), "running elsewhere", "another process trains it")
     done = state == "finished" and settings.total_timesteps == had.total_timesteps
-    return GridRun(run.name, folder, settings, last_steps(folder), "finished" if done else "waiting")
+    what_is_left = "finished" if done else "waiting"
+    return GridRun(run.name, folder, settings, last_steps(folder), what_is_left, env_module=run.env_module)
 
 
-def _check_environments(new: Iterable[Settings]) -> None:
+def _check_environments(new: Sequence[GridRun]) -> None:
     """Make each kind of environment once, so that a slip in its name or arguments isn't made in every run."""
-    kinds = {(settings.env, str(environment_arguments(settings) | {"schedule_seed": 0})): settings for settings in new}
-    for settings in kinds.values():
-        make_environment(settings.env, environment_arguments(settings)).close()
+    arguments = {run.name: environment_arguments(run.settings) for run in new}
+    kinds = {(run.settings.env, str(arguments[run.name] | {"schedule_seed": 0})): run for run in new}
+    for run in kinds.values():
+        make_environment(run.settings.env, arguments[run.name], run.env_module).close()
 
 
 class GridTraining:

@@ -16,7 +16,7 @@ from cppo.command_line import fail, or_fail, parse, parse_known
 from cppo.grids.grid import PlannedRun, expand, seeds
 from cppo.grids.grid_file import read_grid
 from cppo.runs.folder import RunFolder
-from cppo.settings.settings import Algorithm, Protocol, Settings
+from cppo.settings.settings import Algorithm, Protocol, Settings, split_env
 
 PROGRAM = "train.py"
 DESCRIPTION = """Train a PPO or continual PPO agent and write its run to a folder; several values of --algo or --seed,
@@ -48,8 +48,10 @@ class Source:
 
 @dataclass(frozen=True)
 class PlaceFlags:
-    """Flags that say where runs are written and trained."""
+    """Flags that say where runs are written and trained, and where their environment comes from."""
 
+    env_module: str | None = None
+    """Module to import, which registers the environment; --env MODULE:ID is the same."""
     output: Path | None = None
     """Folder of the run, by default runs/PROTOCOL-ENV-ALGO-seedSEED; of a grid, where the folders of its runs go."""
     grid: Annotated[Path | None, arg(metavar="FILE.yaml")] = None
@@ -72,14 +74,22 @@ class TrainFlags(PlaceFlags, Settings):
     """Seed of networks, exploration, episodes, and frictions unless --schedule-seed is given; 0:10 is a grid of ten."""
     resume: Annotated[Path | None, arg(metavar="RUN")] = None
     """Folder of a run to continue; all settings are its own, and only --total-timesteps can be raised."""
+    trust_state: bool = False
+    """With --resume: let environments read their states from checkpoints that you haven't written yourself."""
+
+    @property
+    def module(self) -> str | None:
+        """The module to import, which registers the environment."""
+        return self.env_module or split_env(self.env)[0]
 
     def settings(self) -> Settings:
         """The settings alone, not resolved yet."""
-        return Settings(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Settings)})
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(Settings)}
+        return Settings(**values | {"env": split_env(self.env)[1]})
 
     def folder(self) -> RunFolder:
         """Where a single run goes."""
-        return RunFolder(self.resume or self.output or Path("runs") / self.default_name)
+        return RunFolder(self.resume or self.output or Path("runs") / self.settings().default_name)
 
 
 def read_flags(args: Sequence[str] | None = None) -> tuple[TrainFlags, list[PlannedRun] | None]:
@@ -99,10 +109,11 @@ def read_flags(args: Sequence[str] | None = None) -> tuple[TrainFlags, list[Plan
     flags = [parse(TrainFlags, PROGRAM, DESCRIPTION, default, others) for default in defaults]
     or_fail(PROGRAM, _check, flags[0], listed, args)
     if flags[0].grid is not None:
-        return flags[0], or_fail(PROGRAM, read_grid, flags[0].grid)
+        return flags[0], or_fail(PROGRAM, read_grid, flags[0].grid, flags[0].env_module)
     if not listed.is_grid and flags[0].executor == "local":
         return flags[0], None
-    return flags[0], or_fail(PROGRAM, expand, [one.settings() for one in flags], {"seed": several})
+    runs = or_fail(PROGRAM, expand, [one.settings() for one in flags], {"seed": several})
+    return flags[0], [dataclasses.replace(run, env_module=flags[0].module) for run in runs]
 
 
 def _defaults(source: Source, listed: Listed, seed: int) -> list[TrainFlags]:
@@ -117,6 +128,7 @@ def _defaults(source: Source, listed: Listed, seed: int) -> list[TrainFlags]:
 
 def _check(flags: TrainFlags, listed: Listed, args: Sequence[str]) -> None:
     """Refuse flags that contradict each other."""
+    _check_trust(flags)
     if flags.jobs < 1:
         raise ValueError(f"--jobs {flags.jobs} is not allowed: it must be at least 1")
     if flags.ray_address is not None and flags.executor != "ray":
@@ -129,3 +141,12 @@ def _check(flags: TrainFlags, listed: Listed, args: Sequence[str]) -> None:
         raise ValueError("--resume continues one run, here; a grid is continued by the command that began it")
     if flags.resume is not None and flags.output is not None:
         raise ValueError("--output has no effect with --resume: the run stays in its folder")
+
+
+def _check_trust(flags: TrainFlags) -> None:
+    """Refuse flags that contradict each other in what is imported and believed."""
+    module, _ = split_env(flags.env)
+    if module is not None and flags.env_module not in (None, module):
+        raise ValueError(f"--env {flags.env} names another module than --env-module {flags.env_module}")
+    if flags.trust_state and flags.resume is None:
+        raise ValueError("--trust-state has no effect without --resume")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from cppo.command_line import BAD_INPUT, fail, or_fail, parse
+from cppo.command_line import BAD_INPUT, fail, or_fail, parse, run
 from cppo.files import check_writable
 from cppo.report.comparison import Comparison, compare
 from cppo.report.figures import check_matplotlib, write_figures
@@ -40,6 +40,8 @@ class ReportFlags:
     """Film the agent of lowest seed of each method on these ground frictions, for the page."""
     film_steps: int = 500
     """Film at most so many steps of each."""
+    env_module: str | None = None
+    """Module to import for a film, which registers the environment, as it was given to train.py."""
     film_seed: int = 1000
     """Seed of the episode in the films."""
 
@@ -113,7 +115,7 @@ def make_films(flags: ReportFlags, comparison: Comparison) -> list[Film]:
     for method in comparison.methods if flags.film else ():
         record = min(method.records, key=lambda record: record.settings.seed)
         try:
-            agent = TrainedAgent.load(record.folder.path)
+            agent = TrainedAgent.load(record.folder.path, flags.env_module)
             frictions = agent.grounds(flags.film)
             for friction in frictions:
                 path = flags.output / f"{record.folder.path.name}-friction-{friction:g}.mp4"
@@ -133,4 +135,4 @@ def say(message: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

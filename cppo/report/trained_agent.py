@@ -14,7 +14,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.environments import environment_arguments, make_environment
-from cppo.training.trained_policy import read_policy
+from cppo.training.trained_policy import read_policy, read_saved
 from cppo_envs.arguments import friction_coefficient
 from cppo_envs.friction import FrictionSchedule
 
@@ -41,6 +41,7 @@ class TrainedAgent:
     """The agent that a training run has made.
 
     :param phases_met: numbers of the phases of its training; None: not known, all that were due
+    :param env_module: the module to import, which registers the environment
     """
 
     folder: RunFolder
@@ -48,25 +49,43 @@ class TrainedAgent:
     steps_trained: int
     policy: ActorCriticPolicy
     phases_met: set[int] | None = None
+    env_module: str | None = None
 
     @classmethod
-    def load(cls, path: Path) -> TrainedAgent:
+    def load(cls, path: Path, env_module: str | None = None) -> TrainedAgent:
         """Read the agent of a run.
 
+        :param env_module: the module to import, which registers the environment; what the run says isn't imported
+        :raises ImportError: if it can't be imported
         :raises OSError: if the run or its model is missing
         :raises ValueError: if a file of it can't be read, or the model is of another environment or not finite
         :raises gymnasium.error.Error: if its environment can't be made here
         """
         folder = RunFolder(path)
         settings = folder.settings()
+        folder.check_env_module(env_module)
         torch.set_num_threads(settings.torch_threads)
-        with make_environment(settings.env, environment_arguments(settings)) as env:
+        with make_environment(settings.env, environment_arguments(settings), env_module) as env:
             policy, steps = read_policy(folder, env)
         try:
             steps, phases_met = steps or folder.steps_done(), folder.phases_met()
         except ValueError as error:
             raise ValueError(f"{folder.progress} can't be read: {error}") from error
-        return cls(folder, settings, steps, policy, phases_met)
+        return cls(folder, settings, steps, policy, phases_met, env_module)
+
+    @classmethod
+    def load_saved(cls, path: Path, env_id: str, env_module: str | None = None) -> TrainedAgent:
+        """Read the agent of a file that ``CPPO.save`` wrote.
+
+        :param env_id: the environment it is for, which the file doesn't tell
+        :raises ImportError: if the module can't be imported
+        :raises OSError: if there is no such file
+        :raises ValueError: if it can't be read, or the model is of another environment or not finite
+        :raises gymnasium.error.Error: if the environment can't be made here
+        """
+        with make_environment(env_id, {}, env_module) as env:
+            policy, settings = read_saved(path, env, env_id)
+        return cls(RunFolder(path), settings, settings.total_timesteps, policy, set(), env_module)
 
     @property
     def last_friction(self) -> float | None:
@@ -79,7 +98,9 @@ class TrainedAgent:
         if not self.settings.is_slippery:
             return []
         schedule = friction_schedule(self.settings)
-        phases = self.phases_met or range(schedule.phase(max(self.steps_trained - 1, 0)) + 1)
+        phases = self.phases_met
+        if phases is None:
+            phases = set(range(schedule.phase(max(self.steps_trained - 1, 0)) + 1))
         return [schedule.friction(phase) for phase in sorted(phases)]
 
     def grounds(self, frictions: Sequence[float] | None) -> list[float | None]:
@@ -90,7 +111,10 @@ class TrainedAgent:
         :raises ValueError: for a friction that is not a finite number above 0, or where there is none to choose
         """
         if not frictions:
-            return list(dict.fromkeys(self._frictions_met())) or [None]
+            met = list(dict.fromkeys(self._frictions_met()))
+            if self.settings.is_slippery and not met:
+                raise ValueError(f"give --friction: {self.folder.path} doesn't tell on which its agent was trained")
+            return list(met) or [None]
         if not (self.settings.is_slippery or self._is_fast_ant):
             raise ValueError(
                 f"--friction has no effect in {self.settings.env}; it is for SlipperyAnt-v0 and FastAnt-v0"
@@ -112,7 +136,7 @@ class TrainedAgent:
             arguments["render_mode"] = "rgb_array"
             if self.settings.is_slippery or self._is_fast_ant:
                 arguments["width"], arguments["height"] = picture_size
-        return make_environment(self.settings.env, arguments)
+        return make_environment(self.settings.env, arguments, self.env_module)
 
     def play(self, env: gym.Env, seed: int, deterministic: bool = True) -> Iterator[Moment]:
         """Play an episode; the same seed plays the same one.

@@ -4,19 +4,20 @@ Each is a folder ``step-000123456`` with
 
 - ``state.pt``: everything the training continues from, as ``torch.save`` writes nested plain values and tensors, read
   by torch's weights-only reader, which runs no code;
-- ``manifest.json``: the environment steps done, and the size and SHA-256 of ``state.pt``.
+- ``manifest.json``: the environment steps done, the size and SHA-256 of ``state.pt``, and the user's signature (see
+  ``cppo/runs/signature.py``), by which a later run knows that this user's own training wrote it.
 
 It is written in a temporary folder, brought to the disk, and only then given its name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
-import pickle
-import shutil
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cppo.files import is_partial, naming, sync
+from cppo.files import naming, partial_name, remove, sweep, sync
+from cppo.reading import TENSOR_BYTES, UnreadableError, parse_tensors, read_bytes, read_json
+from cppo.runs.signature import sign, signed_by_us
 
 FORMAT = 1
 STATE, MANIFEST = "state.pt", "manifest.json"
+NAME = re.compile("step-([0-9]{1,18})")
+SHAPE = {"format": int, "steps": int, "sha256": str, "signature": str | None}
+"""Of a manifest."""
 ARRAY, SCALAR = "numpy array", "numpy scalar"
 
 
@@ -38,11 +44,13 @@ class Checkpoint:
     """A checkpoint that was read.
 
     :param state: what ``Checkpoints.write`` was given
+    :param is_own: whether this user's own training wrote it; None: nobody can tell, as an earlier release did
     """
 
     path: Path
     steps: int
     state: dict[str, Any]
+    is_own: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,8 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """Their folders, the oldest first."""
-        return sorted(path for path in self.path.glob("step-*") if path.is_dir())
+        steps = {path: NAME.fullmatch(path.name) for path in self.path.glob("step-*") if path.is_dir()}
+        return sorted((path for path in steps if steps[path]), key=lambda path: int(steps[path][1]))  # type: ignore[index]
 
     def write(self, steps: int, state: dict[str, Any], keep: int) -> Path:
         """Write a checkpoint, then remove the oldest ones.
@@ -68,11 +77,11 @@ class Checkpoints:
         :raises TypeError: if the state holds something else
         """
         path = self.path / f"step-{steps:09d}"
-        partial = self.path / f".{path.name}.{os.getpid()}.partial"
+        partial = partial_name(path)
         try:
             with naming(path):
                 self.path.mkdir(exist_ok=True)
-                self._remove_leftovers()
+                sweep(self.path)
                 partial.mkdir()
                 _write(partial, steps, state)
                 if path.exists():
@@ -82,7 +91,8 @@ class Checkpoints:
                 for old in self.paths()[:-keep]:
                     self._remove(old)
         except OSError:
-            shutil.rmtree(partial, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove(partial)
             raise
         return path
 
@@ -106,14 +116,9 @@ class Checkpoints:
 
     def _remove(self, path: Path) -> None:
         """Rename a checkpoint, then remove it, so that one with its name is never half removed."""
-        unnamed = path.with_name(f".{path.name}.{os.getpid()}.partial.old")
+        unnamed = partial_name(path)
         os.replace(path, unnamed)
-        shutil.rmtree(unnamed)
-
-    def _remove_leftovers(self) -> None:
-        for path in self.path.iterdir():
-            if is_partial(path):
-                shutil.rmtree(path)
+        remove(unnamed)
 
 
 def read(path: Path, device: str | None = "cpu") -> Checkpoint:
@@ -123,23 +128,19 @@ def read(path: Path, device: str | None = "cpu") -> Checkpoint:
     :raises ValueError: if it is not what was written, or of another format
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-        version, steps, checksum = (manifest[key] for key in ("format", "steps", "sha256"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"checkpoint {path} is damaged: its {MANIFEST} can't be read") from error
-    if version != FORMAT:
-        raise ValueError(f"checkpoint {path} is of format {version!r}; this release reads format {FORMAT}")
-    try:
-        content = (path / STATE).read_bytes()
-    except OSError as error:
-        raise ValueError(f"checkpoint {path} is damaged: its {STATE} can't be read") from error
-    if hashlib.sha256(content).hexdigest() != checksum:
+        manifest = read_json(path / MANIFEST, SHAPE)
+        content = read_bytes(path / STATE, TENSOR_BYTES)
+    except (FileNotFoundError, UnreadableError) as error:
+        raise ValueError(f"checkpoint {path} is damaged: {error}") from error
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"checkpoint {path} is of format {manifest['format']!r}; this release reads format {FORMAT}")
+    if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
         raise ValueError(f"checkpoint {path} is damaged: its {STATE} is not what was written")
     try:
-        state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:  # torch advises to load it unsafely
+        state = unpack(parse_tensors(content, path, device))
+    except (UnreadableError, TypeError, ValueError) as error:
         raise ValueError(f"checkpoint {path} holds something else than plain values and tensors") from error
-    return Checkpoint(path, int(steps), unpack(state))
+    return Checkpoint(path, manifest["steps"], state, signed_by_us(manifest))
 
 
 def _write(path: Path, steps: int, state: dict[str, Any]) -> None:
@@ -147,7 +148,7 @@ def _write(path: Path, steps: int, state: dict[str, Any]) -> None:
     torch.save(pack(state), buffer)
     content = buffer.getvalue()
     checksum = hashlib.sha256(content).hexdigest()
-    manifest = {"format": FORMAT, "steps": steps, "bytes": len(content), "sha256": checksum}
+    manifest = sign({"format": FORMAT, "steps": steps, "bytes": len(content), "sha256": checksum})
     for name, data in ((STATE, content), (MANIFEST, json.dumps(manifest, indent=1).encode())):
         (path / name).write_bytes(data)
         sync(path / name)

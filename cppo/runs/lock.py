@@ -9,11 +9,11 @@ import socket
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from cppo.files import naming
+from cppo.files import CannotWriteError, check_regular, naming
+from cppo.reading import UnreadableError, read_yaml
 
 try:
     import fcntl
@@ -34,7 +34,8 @@ class RunLock:
     """A lock that a process holds on a run until it ends, however it ends.
 
     It is the system's (``flock``), which lets go of it when the process is gone; on NFS it holds across machines. The
-    file says who has it. On a file system without locks it can't be taken.
+    file says who has it. The folder is locked with it, where its file system can do that (NFS can't), so that removing
+    the file lets nobody in. On a file system without locks it can't be taken.
 
     :param path: the lock's file; it is made when the lock is taken, and stays
     """
@@ -42,6 +43,7 @@ class RunLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
+        self._folder: int | None = None
 
     def acquire(self) -> None:
         """Take the lock.
@@ -49,11 +51,14 @@ class RunLock:
         :raises BlockingIOError: if another process has it
         :raises OSError: if the file can't be written, or its file system has no locks
         """
+        check_regular(self.path)
         with contextlib.ExitStack() as undo, naming(self.path.parent):
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             undo.callback(os.close, descriptor)
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            undo.callback(os.close, folder)
             deadline = time.monotonic() + SECONDS_TO_TRY
-            while not self._take(descriptor):
+            while not (self._take(descriptor) and _take_folder(folder)):
                 if time.monotonic() > deadline:
                     owner = self.owner() or "another process"
                     raise BlockingIOError(f"{self.path.parent} is in use: {owner} trains it")
@@ -63,43 +68,44 @@ class RunLock:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, note.encode(), 0)
             undo.pop_all()
-        self._descriptor = descriptor
+        self._descriptor, self._folder = descriptor, folder
+
+    def check(self) -> None:
+        """Find out whether the lock still keeps others out.
+
+        :raises CannotWriteError: if its file is gone, is another one, or lies elsewhere by now
+        """
+        assert self._descriptor is not None
+        with naming(self.path.parent), contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.lstat(self.path), os.fstat(self._descriptor)):
+                return
+        raise CannotWriteError(
+            f"{self.path} was moved, removed or exchanged during the training, so that another may have begun there"
+        )
 
     def release(self) -> None:
         """Let go of the lock; again does no harm."""
-        if self._descriptor is not None:
+        if self._descriptor is not None and self._folder is not None:
             os.ftruncate(self._descriptor, 0)
+            os.close(self._folder)
             os.close(self._descriptor)
-            self._descriptor = None
+            self._descriptor = self._folder = None
 
     def is_held(self) -> bool:
         """Whether a living process has the lock, this one included; never where a file system has no locks."""
-        if self._descriptor is not None:
-            return True
-        try:
-            descriptor = os.open(self.path, os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            return not self._take(descriptor)
-        except NoLocksError:
-            return False
-        finally:
-            os.close(descriptor)
+        return self._descriptor is not None or any(map(_is_locked, (self.path, self.path.parent)))
 
     def owner(self) -> str:
         """Who has the lock, as far as the file says."""
         try:
-            note: Any = yaml.safe_load(self.path.read_text())
-            return f"process {note['process']} on {note['host']}, since {note['since']}"
-        except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError):
+            note = read_yaml(self.path, {"process": int, "host": str})
+        except (OSError, UnreadableError):
             return ""
+        return f"process {note['process']} on {note['host']}, since {note.get('since')}"
 
     def _take(self, descriptor: int) -> bool:
         try:
-            if fcntl is None:
-                raise OSError(errno.ENOSYS, "no locks here")
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(descriptor)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -110,3 +116,37 @@ class RunLock:
                 "being trained twice; choose a folder elsewhere"
             ) from error
         return True
+
+
+def _take_folder(descriptor: int) -> bool:
+    try:
+        _flock(descriptor)
+    except BlockingIOError:
+        return False
+    except OSError:  # the lock's file, which others see as well, has to do
+        return True
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process has locked a file or folder; a shared lock can be tried where nothing can be written."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            _flock(descriptor, shared=True)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def _flock(descriptor: int, shared: bool = False) -> None:
+    """Lock without waiting.
+
+    :raises BlockingIOError: if another process has it
+    :raises OSError: if there are no locks
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "no locks here")
+    fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

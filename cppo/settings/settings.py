@@ -17,6 +17,7 @@ from cppo.settings.limits import (
     Activation,
     Algorithm,
     NoEffectError,
+    Policy,
     Protocol,
     Remedy,
     UtilityName,
@@ -29,8 +30,17 @@ DRAWING = ("redo", "ccbp", "reset-last")
 """The remedies that draw new weights; they do so as the run drew its first ones."""
 FROM_PRESET: Any = None
 """Left out: the value is that of the protocol and the algorithm."""
-ADDED_LATER = {"min_log_std"}
-"""Settings that older runs don't name: in them they are off."""
+ADDED_LATER: dict[str, Any] = {"policy": "MlpPolicy", "min_log_std": None}
+"""Settings that older runs don't name, with what they were then."""
+
+
+def split_env(env: str) -> tuple[str | None, str]:
+    """Take a name of gymnasium's form ``module:Id`` apart.
+
+    :return: the module to import, which registers the environment, and its id; None for one that needs no import
+    """
+    module, _, env_id = env.rpartition(":")
+    return module or None, env_id
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class Settings:
     protocol: Protocol = "nature"
     """Where the settings come from: Sutton's 2022 talk, the Nature 2024 paper, or a story for minutes."""
     env: str = "SlipperyAnt-v0"
-    """Id of a gymnasium environment."""
+    """Id of a registered gymnasium environment."""
     seed: int = 0
     """Seed of networks, exploration, episodes, and of the frictions unless --schedule-seed is given."""
     total_timesteps: int = FROM_PRESET
@@ -113,8 +123,10 @@ class Settings:
     target_kl: float | None = None
     """Stop an update early beyond this KL divergence; None: never."""
 
+    policy: Policy | None = None
+    """Networks for vectors, images or dictionaries; by default those that fit the environment's observations."""
     net_arch: tuple[int, ...] = FROM_PRESET
-    """Units of each hidden layer, of actor and critic alike."""
+    """Units of each hidden layer, of actor and critic alike; with images and dictionaries those behind the features."""
     activation: Activation = FROM_PRESET
     """Activation of the hidden layers."""
     weight_init: WeightInit = FROM_PRESET
@@ -210,6 +222,8 @@ class Settings:
 
         :raises ValueError: for a value out of range or one that has no effect with this algorithm or environment
         """
+        if ":" in str(self.env):
+            raise ValueError(f"--env {self.env} is not allowed: it must be a registered id, without the module")
         given = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
         values: dict[str, Any] = dataclasses.asdict(Settings.from_preset(**given))
         own = preset(self.protocol, self.algo)["remedies"]
@@ -258,15 +272,16 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Settings:
-        """Read settings back from plain values.
+        """Read settings back from plain values, those of older runs too.
 
         :raises ValueError: for a key that is no setting, one that is missing, and one without the value it needs
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        values = ADDED_LATER | values
         unknown = sorted(set(values) - fields.keys())
         if unknown:
             raise ValueError(f"unknown setting {', '.join(map(repr, unknown))}")
-        missing = sorted(fields.keys() - set(values) - ADDED_LATER)
+        missing = sorted(fields.keys() - set(values))
         if missing:
             raise ValueError(f"settings are missing: {', '.join(missing)}")
         for name, field in fields.items():

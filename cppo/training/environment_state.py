@@ -59,10 +59,15 @@ def restore_environment(env: gym.Env | VecEnv, state: State) -> None:
         _restore_own(layer, own)
 
 
-def continue_after(env: gym.Env, steps: int) -> None:
-    """Tell an environment that counts its steps over all episodes how many there have been."""
+def continue_after(env: gym.Env | VecEnv, steps: int) -> None:
+    """Tell environments that count their steps over all episodes how many each has taken."""
     for layer in _layers(env):
-        if hasattr(type(layer), "steps_taken"):
+        if isinstance(layer, DummyVecEnv):
+            for each in layer.envs:
+                continue_after(each, steps)
+        elif hasattr(type(layer), "continue_after"):
+            layer.continue_after(steps)
+        elif hasattr(type(layer), "steps_taken"):
             layer.steps_taken = steps
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -17,13 +18,34 @@ from cppo.training.environment_state import Restorable
 from cppo.training.workers import Workers
 
 
-def make_environment(env_id: str, arguments: dict[str, Any]) -> gym.Env:
-    """Make one environment; importable, so that a process of its own can call it."""
+def make_environment(env_id: str, arguments: dict[str, Any], env_module: str | None = None) -> gym.Env:
+    """Make one environment; importable, so that a process of its own can call it.
+
+    :param env_id: of a registered environment; nothing is imported for it
+    :param env_module: the module to import first, which the user has named, never a run's folder
+    :raises ImportError: if the module can't be imported
+    :raises gymnasium.error.Error: if there is no such environment
+    """
     if multiprocessing.parent_process() is not None:
         for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which ends its workers in order
             signal.signal(number, signal.SIG_IGN)
     cppo_envs.register_environments()
+    if env_module is not None:
+        import_module(env_module)
+    if ":" in env_id:  # for which gymnasium would import a module
+        raise gym.error.Error(f"{env_id} is no id of a registered environment")
     return gym.make(env_id, **arguments)
+
+
+def import_module(name: str) -> None:
+    """Import a module that registers environments.
+
+    :raises ImportError: names it and says why it can't be imported
+    """
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # it may be anybody's code
+        raise ImportError(f"--env-module {name} can't be imported: {type(error).__name__}: {error}") from error
 
 
 def environment_arguments(settings: Settings) -> dict[str, Any]:
@@ -34,14 +56,16 @@ def environment_arguments(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
 
 
-def make_vec_env(settings: Settings) -> VecEnv:
+def make_vec_env(settings: Settings, env_module: str | None = None) -> VecEnv:
     """Make the run's environments, all of one process or each of its own, with episode statistics.
 
+    :param env_module: see ``make_environment``
+    :raises ImportError: if the module can't be imported
     :raises gymnasium.error.Error: if there is no such environment
     :raises TypeError: if it doesn't take the arguments
     :raises ValueError: if it refuses their values
     """
-    make = partial(make_environment, settings.env, environment_arguments(settings))
+    make = partial(make_environment, settings.env, environment_arguments(settings), env_module)
     processes = pays_off(settings) if settings.processes is None else settings.processes
     if processes:
         make().close()  # an error here is readable; in a worker it would be a broken pipe

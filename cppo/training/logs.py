@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputF
 from torch.utils.tensorboard import SummaryWriter
 
 from cppo.files import naming, replacing, sync
+from cppo.reading import read_rows
 
 Position = dict[str, Any]
-"""Where a table stood: its columns, and how many rows it had."""
+"""Where a table stood: its columns, how many rows it had, and its SHA-256, which earlier releases left out."""
 
 
 class CsvLog(KVWriter):
@@ -24,7 +27,7 @@ class CsvLog(KVWriter):
     New figures become new columns at the end, in alphabetical order; earlier rows have nothing there.
 
     :param position: where to continue; later rows and columns are removed. None: begin anew
-    :raises ValueError: if the file has fewer rows than it should
+    :raises ValueError: if the file isn't the one that stood there
     :raises OSError: if it can't be written
     """
 
@@ -33,13 +36,17 @@ class CsvLog(KVWriter):
         self._columns: list[str] = []
         self._rows = 0
         self._descriptor: int | None = None
+        self._digest = hashlib.sha256()
         rows = [] if position is None else self._read(position)
-        self._rewrite(rows)
+        content = self._content(rows)
+        if position is not None and position.get("sha256") not in (None, hashlib.sha256(content).hexdigest()):
+            raise ValueError(f"{self.path} is not the table that the checkpoint belongs to: its figures were changed")
+        self._rewrite(content)
 
     @property
     def position(self) -> Position:
-        """The columns and the number of rows that the table has now."""
-        return {"columns": list(self._columns), "rows": self._rows}
+        """Where the table stands now."""
+        return {"columns": list(self._columns), "rows": self._rows, "sha256": self._digest.hexdigest()}
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Add a row."""
@@ -48,9 +55,10 @@ class CsvLog(KVWriter):
         if new:
             rows = self._read(self.position)
             self._columns += new
-            self._rewrite(rows)
-        plain = [_plain(values.get(column)) for column in self._columns]
-        self._append(_lines([plain]))
+            self._rewrite(self._content(rows))
+        line = _lines([[_plain(values.get(column)) for column in self._columns]])
+        self._append(line)
+        self._digest.update(line)
         self._rows += 1
 
     def sync(self) -> None:
@@ -69,23 +77,27 @@ class CsvLog(KVWriter):
         if not self._columns:
             return []
         try:
-            with self.path.open(newline="") as file:
-                header, *rows = [*csv.reader(file)] or [[]]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{self.path} can't be read: {error}") from error
+            header, *rows = [*itertools.islice(read_rows(self.path), self._rows + 1)] or [[]]
+        except FileNotFoundError as error:
+            raise ValueError(f"{error}, and the checkpoint needs it") from error
         if header[: len(self._columns)] != self._columns or len(rows) < self._rows:
             raise ValueError(
                 f"{self.path} is not the table that the checkpoint belongs to: rows or columns are missing"
             )
-        return [row[: len(self._columns)] for row in rows[: self._rows]]
+        return [row[: len(self._columns)] for row in rows]
 
-    def _rewrite(self, rows: list[list[str]]) -> None:
+    def _content(self, rows: list[list[str]]) -> bytes:
+        """The whole table; earlier rows have nothing in new columns."""
         width = len(self._columns)
-        content = _lines([self._columns, *(row + [""] * (width - len(row)) for row in rows)]) if width else b""
-        with naming(self.path), replacing(self.path) as partial:
+        return _lines([self._columns, *(row + [""] * (width - len(row)) for row in rows)]) if width else b""
+
+    def _rewrite(self, content: bytes) -> None:
+        with naming(self.path), replacing(self.path, follow=False) as partial:
             partial.write_bytes(content)
         self.close()
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        with naming(self.path):
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        self._digest = hashlib.sha256(content)
 
     def _append(self, line: bytes) -> None:
         """Add a line, or nothing if the disk is full."""

@@ -79,10 +79,12 @@ class Progress(BaseCallback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what another had seen."""
-        self._n_phases_logged = state["logged"]
+        self._n_phases_logged = int(state["logged"])
         for seen in state["phases"]:
-            self._phases[seen["phase"]] = PhaseReturns(seen["phase"], seen["friction"])
-            self._phases[seen["phase"]].returns.extend(seen["returns"])
+            phase, friction = (None if seen[name] is None else float(seen[name]) for name in ("phase", "friction"))
+            phase = None if phase is None else int(phase)
+            self._phases[phase] = PhaseReturns(phase, friction)
+            self._phases[phase].returns.extend(map(float, seen["returns"]))
 
     def _on_training_start(self) -> None:
         self._total = self.locals["total_timesteps"]

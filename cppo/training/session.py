@@ -12,10 +12,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from cppo.runs.checkpoints import Checkpoint, Checkpoints
 from cppo.runs.folder import RunFolder
+from cppo.runs.lock import RunLock
 from cppo.settings.settings import Settings
 from cppo.training.guard import check_update
 from cppo.training.logs import RunLogs
-from cppo.training.state import begin_episodes, capture, restore_callbacks
+from cppo.training.state import begin_episodes, capture
 from cppo.training.stopping import Stopper
 
 
@@ -31,6 +32,7 @@ class Session(BaseCallback):
     before, and there is one at the end.
 
     :param folder: where checkpoints go
+    :param lock: the folder's, without which none is written
     :param others: callbacks whose memory is part of a checkpoint
     :param checkpoint: where the run continues; None at its beginning
     """
@@ -39,6 +41,7 @@ class Session(BaseCallback):
         self,
         settings: Settings,
         folder: RunFolder,
+        lock: RunLock,
         logs: RunLogs,
         stopper: Stopper,
         others: Sequence[BaseCallback],
@@ -46,6 +49,7 @@ class Session(BaseCallback):
     ) -> None:
         super().__init__()
         self.settings, self._logs, self._stopper, self._others = settings, logs, stopper, others
+        self._lock = lock
         self._checkpoints = Checkpoints(folder.checkpoints)
         self._seconds, self._iterations = 0.0, 0
         self.steps_saved: int | None = None
@@ -53,7 +57,6 @@ class Session(BaseCallback):
             session = checkpoint.state["session"]
             self._seconds, self._iterations = session["seconds"], session["iterations"]
             self.steps_saved = checkpoint.steps
-            restore_callbacks(others, checkpoint.state)
 
     def _on_training_start(self) -> None:
         """Let the clock and the speed count what was done before."""
@@ -86,7 +89,7 @@ class Session(BaseCallback):
 
         :raises TrainingFailed: if the update left something that isn't finite; it is neither logged nor saved
         :raises Stopped: if the training is to stop
-        :raises OSError: if the disk is full
+        :raises OSError: if the disk is full, or the folder's lock is gone
         """
         model: Any = self.model
         check_update(model)
@@ -109,7 +112,12 @@ class Session(BaseCallback):
                 return
             begin_episodes(model, self.settings.seed)
             state = capture(model, self._others)
-        seconds = (time.time_ns() - model.start_time) / 1e9
-        state["session"] = {"seconds": seconds, "iterations": self._iterations, "table": self._logs.sync()}
+        self._lock.check()
+        state["session"] = {
+            "seconds": (time.time_ns() - model.start_time) / 1e9,
+            "iterations": self._iterations,
+            "table": self._logs.sync(),
+            "settings": self.settings.as_dict(),
+        }
         self._checkpoints.write(model.num_timesteps, state, self.settings.keep_checkpoints)
         self.steps_saved = model.num_timesteps

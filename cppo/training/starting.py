@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import yaml
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
 
-from cppo.files import naming
+from cppo.files import naming, sweep
+from cppo.plasticity.callback import PlasticityCallback
 from cppo.runs.checkpoints import Checkpoint, Checkpoints
 from cppo.runs.folder import Ending, RunFolder, versions
 from cppo.runs.lock import RunLock
 from cppo.settings.limits import flag
 from cppo.settings.settings import Settings
-from cppo.training.agent import build_model
+from cppo.training.agent import build_model, with_policy
+from cppo.training.binding import CHANGEABLE, check_origin, check_settings
 from cppo.training.environments import make_vec_env
 from cppo.training.logs import RunLogs
+from cppo.training.progress import Progress
 from cppo.training.state import restore
-
-CHANGEABLE = ("total_timesteps", "keep_checkpoints", "restart_workers", "update")
-"""Settings that leave what has been trained so far as it is."""
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Training:
     """A run that is ready to train.
 
     :param lock: the folder's, taken
+    :param remembering: the callbacks whose memory is part of a checkpoint
     :param checkpoint: where it continues; None: at its beginning
     """
 
@@ -39,59 +40,93 @@ class Training:
     folder: RunFolder
     lock: RunLock
     logs: RunLogs
+    remembering: list[BaseCallback]
     checkpoint: Checkpoint | None = None
+
+    @property
+    def progress(self) -> Progress:
+        """The one of these that tells how it goes."""
+        return next(each for each in self.remembering if isinstance(each, Progress))
 
     def close(self, ending: Ending) -> None:
         """End the environments' processes, close the files, say how it ended, and let go of the lock."""
         if self.model.env is not None:
             self.model.env.close()
         self.logs.close()
-        with contextlib.suppress(OSError):  # a full disk has been told of
+        with contextlib.suppress(OSError):  # a full disk has been told of, a lock that is gone too
+            self.lock.check()
             self.folder.write_ending(ending)
         self.lock.release()
 
 
-def prepare(settings: Settings, folder: RunFolder, command: list[str]) -> Training:
+def prepare(settings: Settings, folder: RunFolder, command: list[str], env_module: str | None = None) -> Training:
     """Build environments and agent and start the run's folder; nothing is written before all input has been accepted.
 
+    :param env_module: the module that registers the environment, if one is to be imported
+    :raises ImportError: if the module can't be imported
     :raises ValueError: for settings the environment or the algorithm refuses
     :raises OSError: if the folder can't be used
     """
+    folder.check_name()
     folder.check_free()
     with contextlib.ExitStack() as undo:
-        model = build(settings)
+        model = build(settings, env_module)
         undo.callback(model.get_env().close)  # type: ignore[union-attr]
-        lock = folder.create(settings, command)
+        settings = with_policy(settings, model)
+        lock = folder.create(settings, command, env_module)
         undo.callback(lock.release)
-        training = Training(model, settings, folder, lock, RunLogs(folder.path))
+        training = Training(model, settings, folder, lock, RunLogs(folder.path), remembering(settings))
         undo.pop_all()
     return training
 
 
-def resume(settings: Settings, folder: RunFolder, command: list[str]) -> Training:
+def resume(
+    settings: Settings,
+    folder: RunFolder,
+    command: list[str],
+    env_module: str | None = None,
+    trust_state: bool = False,
+) -> Training:
     """Take up a run at its newest checkpoint that is whole, or at its beginning where there was none yet.
 
     :param settings: those of the run, see ``continued``
-    :raises ValueError: if a checkpoint or the table of figures can't be continued from
-    :raises OSError: if the run is in use, or its folder can't be written
+    :param env_module: the module that registers the environment, if one is to be imported
+    :param trust_state: whether environments may read their states from a checkpoint without this user's signature;
+        otherwise they begin new episodes there
+    :raises ImportError: if the module can't be imported
+    :raises ValueError: if a checkpoint or the table of figures can't be continued from, or doesn't belong to the run
+    :raises OSError: if the run is in use, or its folder can't be written, or holds links
     """
-    lock = folder.lock
+    folder.check_env_module(env_module)
+    folder.check_name()
+    folder.check_no_links()
+    lock, callbacks = folder.lock, remembering(settings)
     with contextlib.ExitStack() as undo:
         undo.callback(lock.release)
         lock.acquire()
-        model = build(settings)
+        model = build(settings, env_module)
         undo.callback(model.get_env().close)  # type: ignore[union-attr]
+        settings = with_policy(settings, model)
         with naming(folder.path):
+            sweep(folder.path)
+            sweep(folder.checkpoints)
             checkpoint = Checkpoints(folder.checkpoints).newest(device=None)
             steps, table = -1, None
             if checkpoint is not None:
-                restore(model, checkpoint.state, settings.seed)
+                check_settings(folder.settings(), checkpoint)
+                restore(model, callbacks, checkpoint.state, settings.seed, check_origin(checkpoint, trust_state))
                 steps, table = checkpoint.steps, checkpoint.state["session"]["table"]
             logs = RunLogs(folder.path, steps, table)
             note_resumption(folder, settings, {"at_step": max(steps, 0), "command": command})
             folder.write_ending(None)
         undo.pop_all()
-    return Training(model, settings, folder, lock, logs, checkpoint)
+    return Training(model, settings, folder, lock, logs, callbacks, checkpoint)
+
+
+def remembering(settings: Settings) -> list[BaseCallback]:
+    """The callbacks whose memory is part of a checkpoint: the progress, and the measures that the settings ask for."""
+    measures = [PlasticityCallback(settings.plasticity_every)] if settings.plasticity_every else []
+    return [Progress(), *measures]
 
 
 def continued(folder: RunFolder, given: Settings) -> Settings:
@@ -102,6 +137,7 @@ def continued(folder: RunFolder, given: Settings) -> Settings:
     :raises ValueError: if they contradict those of the run
     """
     own, new = folder.settings().as_dict(), given.as_dict()
+    new["policy"] = new["policy"] or own["policy"]  # by default the one that fits, which the run has chosen
     changed = [name for name in own if own[name] != new[name] and name not in CHANGEABLE]
     if changed:
         contradictions = ", ".join(f"{flag(name)} {own[name]}, not {new[name]}" for name in changed)
@@ -116,24 +152,26 @@ def continued(folder: RunFolder, given: Settings) -> Settings:
 
 def note_resumption(folder: RunFolder, settings: Settings, resumption: dict[str, Any]) -> None:
     """Write into the configuration that the run is continued; warn if it is with other versions."""
-    record = yaml.safe_load(folder.config.read_text())
+    record = folder.record()
     del record["settings"]
-    before, now = (record.get("resumed") or [record])[-1].get("versions", {}), versions()
+    resumed = record.get("resumed") or []
+    last = resumed[-1] if resumed else record
+    before, now = (last.get("versions") if isinstance(last, dict) else None) or {}, versions()
     changed = [f"{name} {before[name]} is now {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
     if changed:
         warnings.warn(f"{', '.join(changed)}: the run may not continue bit for bit as it would have", stacklevel=2)
-    record.setdefault("resumed", []).append(resumption | {"versions": now})
-    folder.write_settings(settings, record)
+    folder.write_settings(settings, record | {"resumed": [*resumed, resumption | {"versions": now}]})
 
 
-def build(settings: Settings) -> PPO:
+def build(settings: Settings, env_module: str | None = None) -> PPO:
     """Build environments and agent.
 
+    :raises ImportError: if the module that registers the environment can't be imported
     :raises ValueError: for settings the environment or the algorithm refuses
     """
     torch.set_num_threads(settings.torch_threads)
     check_device(settings.device)
-    env = make_vec_env(settings)
+    env = make_vec_env(settings, env_module)
     try:
         return build_model(settings, env)
     except BaseException:

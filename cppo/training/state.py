@@ -9,16 +9,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.save_util import recursive_getattr
 
-from cppo.training.environment_state import environment_state, restore_environment
+from cppo.reading import Shape, of_shape, one_line
+from cppo.training.environment_state import continue_after, environment_state, restore_environment
 
 State = dict[str, Any]
 COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
 OBSERVATIONS = ("_last_obs", "_last_episode_starts", "_last_original_obs")
 BUFFERS = ("ep_info_buffer", "ep_success_buffer")
+PARTS: Shape = {
+    **dict.fromkeys(("networks", "counters", "observations", "episodes", "generators", "callbacks", "session"), dict),
+    "environments": dict | None,
+}
+NUMBER = int | float | np.number
+SESSION: Shape = {"seconds": NUMBER, "iterations": int, "table": dict, "settings": dict | None}
+TABLE: Shape = {"columns": list, "rows": int, "sha256": str | None}
 
 
 def capture(model: PPO, callbacks: Sequence[BaseCallback]) -> State:
@@ -40,33 +49,85 @@ def capture(model: PPO, callbacks: Sequence[BaseCallback]) -> State:
     }
 
 
-def restore(model: PPO, state: State, seed: int) -> None:
-    """Bring a model that was built with the same settings into a captured state.
+def restore(model: PPO, callbacks: Sequence[BaseCallback], state: State, seed: int, trusted: bool = True) -> None:
+    """Bring a model that was built with the same settings, and callbacks, into a captured state.
 
+    :param trusted: whether environments may read their states; otherwise they begin new episodes
     :raises ValueError: if it is the state of something else
     """
     try:
+        of_shape(state, PARTS)
+        of_shape(of_shape(state["session"], SESSION)["table"], TABLE)
         for name in _networks(model):
-            recursive_getattr(model, name).load_state_dict(state["networks"][name])
-        for name, value in (state["counters"] | state["observations"]).items():
-            setattr(model, name, value)
-        for name, episodes in state["episodes"].items():
-            setattr(model, name, deque(episodes, maxlen=model._stats_window_size))
-        if state["environments"] is None:
-            begin_episodes(model, seed)
-        else:
+            _load(recursive_getattr(model, name), state["networks"][name])
+        _restore_counters(model, state)
+        if state["environments"] is not None and trusted:
             restore_environment(model.env, state["environments"])  # type: ignore[arg-type]
+        else:
+            continue_after(model.env, model.num_timesteps // model.n_envs)  # type: ignore[arg-type]
+            begin_episodes(model, seed)
         _restore_generators(model, state["generators"])
-    except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"the checkpoint does not fit the run's settings: {reason}") from error
+        for each in callbacks:
+            if hasattr(each, "load_state_dict"):
+                each.load_state_dict(state["callbacks"][type(each).__name__])
+                each.init_callback(model)
+    except Exception as error:  # of which code that is given a strange state has many
+        raise ValueError(f"the checkpoint does not fit the run's settings: {one_line(error)}") from error
 
 
-def restore_callbacks(callbacks: Sequence[BaseCallback], state: State) -> None:
-    """Give callbacks back the memory that they had."""
-    for each in callbacks:
-        if hasattr(each, "load_state_dict"):
-            each.load_state_dict(state["callbacks"][type(each).__name__])
+def _load(part: Any, state: State) -> None:
+    """Give a network or an optimizer its state; torch's optimizers take any."""
+    if not isinstance(part, torch.optim.Optimizer):
+        part.load_state_dict(state)
+        return
+    kind = _kind([group | {"params": []} for group in part.param_groups])
+    part.load_state_dict(state)
+    if _kind([group | {"params": []} for group in part.param_groups]) != kind:
+        raise ValueError("the optimizer's options are others")
+    for parameter, its_own in part.state.items():
+        for name, value in its_own.items():
+            if not isinstance(value, torch.Tensor) or value.shape not in ((), parameter.shape):
+                raise ValueError(f"the optimizer's {name} is of another shape than its parameter")
+            if name == "step" and value.min() < 0:
+                raise ValueError("the optimizer has counted fewer steps than none")
+
+
+def _kind(value: Any) -> Any:
+    """What a nested value is made of."""
+    if isinstance(value, dict):
+        return {name: _kind(each) for name, each in value.items()}
+    return [type(value), *map(_kind, value)] if isinstance(value, list | tuple) else type(value)
+
+
+def _restore_counters(model: PPO, state: State) -> None:
+    """Restore what is counted, what was seen last, and the latest episodes."""
+    for name in COUNTERS:
+        value = state["counters"][name]
+        if type(value) is not type(getattr(model, name)) or value < 0:
+            raise ValueError(f"{name} is {value!r}")
+        setattr(model, name, value)
+    for name in OBSERVATIONS:
+        value = state["observations"][name]
+        space = spaces.Discrete(2) if name == "_last_episode_starts" else model.observation_space
+        if not (_is_seen(value, space, model.n_envs) or (value is None and name == "_last_original_obs")):
+            raise ValueError(f"{name} is of another shape than the observations")
+        setattr(model, name, value)
+    of_shape(state["episodes"], dict.fromkeys(BUFFERS, list))
+    for each in state["episodes"]["ep_info_buffer"]:
+        of_shape(each, dict.fromkeys("rlt", NUMBER))
+    if not all(isinstance(each, NUMBER | np.bool_) for each in state["episodes"]["ep_success_buffer"]):
+        raise ValueError("the successes of episodes are no numbers")
+    for name in BUFFERS:
+        setattr(model, name, deque(state["episodes"][name], maxlen=model._stats_window_size))
+
+
+def _is_seen(value: Any, space: spaces.Space, n_envs: int) -> bool:
+    """Whether a value can be what so many environments have shown."""
+    if isinstance(space, spaces.Dict):
+        is_dict = isinstance(value, dict) and value.keys() == space.keys()
+        return is_dict and all(_is_seen(value[name], space[name], n_envs) for name in space)
+    is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+    return is_array and value.shape == (n_envs, *(space.shape or ()))
 
 
 def begin_episodes(model: PPO, seed: int) -> None:

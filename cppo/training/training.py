@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from cppo.files import CannotWriteError, naming, replacing
-from cppo.plasticity.callback import PlasticityCallback
+from cppo.reading import one_line, shown
 from cppo.runs.folder import Ending, RunFolder
-from cppo.settings.settings import Settings
 from cppo.training.guard import Guard, TrainingFailed, diverging
-from cppo.training.progress import PhaseReturns, Progress
+from cppo.training.progress import PhaseReturns
 from cppo.training.session import Session, Stopped
 from cppo.training.starting import Training
 from cppo.training.stopping import Stopper, StopRequest
@@ -43,13 +43,14 @@ class Outcome:
 def train(training: Training) -> Outcome:
     """Train; save the agent when done or stopped in order."""
     model, settings = training.model, training.settings
-    progress = Progress()
-    remembering = [progress, *measures(settings)]
+    progress, remembering = training.progress, training.remembering
     ending = Ending("failed", model.num_timesteps)
     session = None
     try:
         with Stopper() as stopper, quiet_writer():
-            session = Session(settings, training.folder, training.logs, stopper, remembering, training.checkpoint)
+            session = Session(
+                settings, training.folder, training.lock, training.logs, stopper, remembering, training.checkpoint
+            )
             ending = learn(training, session, [Guard(), *remembering, session])
     except BaseException as error:
         state: Any = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -77,17 +78,14 @@ def learn(training: Training, session: Session, callbacks: list[BaseCallback]) -
         with session.after_updates(model), diverging(model), contextlib.suppress(Stopped):
             if (left := settings.total_timesteps - model.num_timesteps) > 0:
                 model.learn(left, callbacks, log_interval=sys.maxsize, reset_num_timesteps=training.checkpoint is None)
+        training.lock.check()
         save(model, training.folder)
     except (TrainingFailed, WorkerDied, CannotWriteError) as error:
-        return Ending("failed", model.num_timesteps, " ".join(str(error).split()))
+        return Ending("failed", model.num_timesteps, one_line(error))
     except StopRequest:
         return Ending("stopped", model.num_timesteps)
-    return Ending("finished" if model.num_timesteps >= settings.total_timesteps else "stopped", model.num_timesteps)
-
-
-def measures(settings: Settings) -> list[BaseCallback]:
-    """Callbacks that measure what the settings ask for; they have ``state_dict`` and ``load_state_dict``."""
-    return [PlasticityCallback(settings.plasticity_every)] if settings.plasticity_every else []
+    state: Any = "finished" if model.num_timesteps >= settings.total_timesteps else "stopped"
+    return Ending(state, model.num_timesteps, model=training.folder.model_digest())
 
 
 @contextlib.contextmanager
@@ -118,17 +116,19 @@ def save(model: PPO, folder: RunFolder) -> None:
 def report(outcome: Outcome, folder: RunFolder) -> None:
     """Say in a few lines what was done, and how to go on."""
     ending = outcome.ending
-    go_on = f"python train.py --resume {folder.path}"
+    path = shlex.quote(shown(str(folder.path)))
+    go_on = f"python train.py --resume {path}"
     if ending.state == "failed":
-        kept = "nothing was saved yet" if outcome.steps_saved is None else f"saved after {outcome.steps_saved:,} steps"
-        print(f"train.py: error: {ending.reason}; {kept}: {go_on}", file=sys.stderr, flush=True)
+        saved = outcome.steps_saved
+        kept = "nothing was saved yet" if saved is None else f"saved after {saved:,} steps: {go_on}"
+        print(f"train.py: error: {ending.reason}; {kept}", file=sys.stderr, flush=True)
         return
     if ending.state == "stopped":
         since = "its beginning" if outcome.steps_saved is None else f"step {outcome.steps_saved:,}"
         print(f"interrupted after {ending.steps:,} steps; to continue from {since}: {go_on}")
     else:
-        print(f"trained for {ending.steps:,} steps; agent saved in {folder.model}")
+        print(f"trained for {ending.steps:,} steps; agent saved in {shown(str(folder.model))}")
     for phase in outcome.phases:
         print(f"  {phase}")
-    print(f"figures: {folder.progress}; TensorBoard: tensorboard --logdir {folder.path}")
+    print(f"figures: {shown(str(folder.progress))}; TensorBoard: tensorboard --logdir {path}")
     sys.stdout.flush()

@@ -118,6 +118,11 @@ class Workers(SubprocVecEnv):
         self._steps_taken, self._last_observations = state["steps_taken"], state["observations"]
         self._pending = dict(state["pending"])
 
+    def continue_after(self, steps: int) -> None:
+        """Tell the environments how many steps each has taken."""
+        self._steps_taken = steps
+        self.env_method("continue_after", steps)
+
     def close(self) -> None:
         """End all processes, also those that don't answer any more."""
         if self.closed:
@@ -156,7 +161,9 @@ class Workers(SubprocVecEnv):
             remote.recv()
             remote.send(("reset", (self._seed_of_new(number), {})))
             observation, reset_info = remote.recv()
-        info = {"TimeLimit.truncated": True, "terminal_observation": self._last_observations[number]}
+        last = self._last_observations
+        last = {key: each[number] for key, each in last.items()} if isinstance(last, dict) else last[number]
+        info = {"TimeLimit.truncated": True, "terminal_observation": last}
         return observation, np.float32(0), True, info, reset_info
 
     def _seed_of_new(self, number: int) -> int | None:

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from cppo.runs.folder import RunFolder
+from cppo.runs.folder import Ending, RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
 from cppo.training.environments import make_vec_env
@@ -68,6 +68,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         vec_env = make_vec_env(resolved)
         build_model(resolved, vec_env).save(folder.model)
         vec_env.close()
+        folder.write_ending(Ending("finished", steps_trained, model=folder.model_digest()))
         folder.progress.write_text(f"time/total_timesteps\n{steps_trained}\n")
         return folder
 

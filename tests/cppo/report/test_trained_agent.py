@@ -107,5 +107,8 @@ def test_diverged_weights_and_unreadable_figures_are_refused_by_name(make_run):
     with torch.no_grad():
         model.policy.action_net.weight[0, 0] = float("nan")
     model.save(folder.model)
+    with pytest.raises(ValueError, match=r"model.zip is not the one that this run wrote"):
+        TrainedAgent.load(folder.path)
+    folder.write_ending(None)
     with pytest.raises(ValueError, match=r"model.zip holds weights that are not finite"):
         TrainedAgent.load(folder.path)

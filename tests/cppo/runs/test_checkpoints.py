@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import stat
 
 import numpy as np
 import pytest
@@ -38,6 +39,13 @@ def test_the_last_ones_are_kept(checkpoints):
     assert len(list(checkpoints.path.iterdir())) == 2
 
 
+def test_their_order_is_that_of_their_steps(checkpoints):
+    for steps in (999_999_000, 1_000_000_000, 12_000_000_000):
+        checkpoints.write(steps, state(steps), keep=2)
+    assert [path.name for path in checkpoints.paths()] == ["step-1000000000", "step-12000000000"]
+    assert checkpoints.newest().steps == 12_000_000_000
+
+
 def test_a_checkpoint_of_the_same_step_is_replaced(checkpoints):
     checkpoints.write(5, state(1), keep=1)
     checkpoints.write(5, state(2), keep=1)
@@ -69,6 +77,45 @@ def test_what_a_killed_process_left_is_no_checkpoint_and_is_removed(checkpoints)
     assert not left.exists()
 
 
+def test_what_does_not_belong_there_blocks_nothing(checkpoints, tmp_path):
+    """Stray files, a partial one, a file and a link under names of checkpoints: gone, or left alone and passed over."""
+    checkpoints.write(5, state(5), keep=2)
+    (tmp_path / "elsewhere").mkdir()
+    (checkpoints.path / ".step-000000006.77.partial").write_text("no folder")
+    (checkpoints.path / "step-000000007").write_text("no folder")
+    (checkpoints.path / ".step-000000008.8.partial").symlink_to(tmp_path / "elsewhere")
+    for name in ("step-", "step-last", "step-1e9"):
+        (checkpoints.path / name).mkdir()
+    for steps in (6, 7, 8):
+        checkpoints.write(steps, state(steps), keep=2)
+    assert [path.name for path in checkpoints.paths()] == ["step-000000007", "step-000000008"]
+    assert (tmp_path / "elsewhere").exists()
+
+
+def test_only_the_users_own_are_trusted(checkpoints, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "mine"))
+    own = checkpoints.write(5, state(5), keep=3)
+    assert stat.S_IMODE((tmp_path / "mine" / "cppo" / "key").stat().st_mode) == 0o600
+    assert read(own).is_own is True
+    manifest = json.loads((own / "manifest.json").read_text())
+    (own / "manifest.json").write_text(json.dumps(manifest | {"steps": 6}))
+    assert read(own).is_own is False
+    del manifest["signature"]  # as earlier releases wrote it
+    (own / "manifest.json").write_text(json.dumps(manifest))
+    assert read(own).is_own is None
+    other = checkpoints.write(7, state(7), keep=3)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "theirs"))
+    assert read(other).is_own is False
+
+
+def test_without_a_key_they_are_written_all_the_same(checkpoints, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match=r"are written without your signature \(.*key can't be written: Not a dir"):
+        path = checkpoints.write(5, state(5), keep=2)
+    assert (read(path).steps, read(path).is_own) == (5, None)
+
+
 def damage_state(path):
     content = bytearray((path / "state.pt").read_bytes())
     content[100] ^= 255
@@ -78,10 +125,14 @@ def damage_state(path):
 DAMAGES = {
     "a changed byte": (damage_state, "its state.pt is not what was written"),
     "a cut file": (lambda path: os.truncate(path / "state.pt", 50), "its state.pt is not what was written"),
-    "no file": (lambda path: (path / "state.pt").unlink(), "its state.pt can't be read"),
-    "no manifest": (lambda path: (path / "manifest.json").unlink(), "its manifest.json can't be read"),
-    "a cut manifest": (lambda path: os.truncate(path / "manifest.json", 20), "its manifest.json can't be read"),
-    "another manifest": (lambda path: (path / "manifest.json").write_text("[1]"), "its manifest.json can't be read"),
+    "no file": (lambda path: (path / "state.pt").unlink(), "state.pt is missing"),
+    "no manifest": (lambda path: (path / "manifest.json").unlink(), "manifest.json is missing"),
+    "a cut manifest": (lambda path: os.truncate(path / "manifest.json", 20), "manifest.json can't be read: "),
+    "another manifest": (lambda path: (path / "manifest.json").write_text("[1]"), "manifest.json can't be read: "),
+    "a size without end": (
+        lambda path: (path / "manifest.json").write_text('{"format": 1, "steps": 1e999, "sha256": ""}'),
+        "steps is inf; it must be int",
+    ),
     "another format": (
         lambda path: (path / "manifest.json").write_text('{"format": 2, "steps": 1, "sha256": ""}'),
         "is of format 2; this release reads format 1",
@@ -93,7 +144,7 @@ DAMAGES = {
 def test_damage_is_found_and_an_older_checkpoint_taken(checkpoints, damage, message):
     checkpoints.write(5, state(5), keep=2)
     damage(checkpoints.write(6, state(6), keep=2))
-    with pytest.warns(UserWarning, match=rf"step-000000006 .*{message}; it is passed over"):
+    with pytest.warns(UserWarning, match=rf"step-000000006 .*{message}.*; it is passed over"):
         assert checkpoints.newest().steps == 5
 
 

@@ -139,7 +139,9 @@ def test_how_a_run_ended_is_kept_until_it_continues(run, state):
     assert (run.state(), run.ending()) == ("stopped", None)
 
 
-@pytest.mark.parametrize("content", [b"", b"state: finished\nsteps: 1\nmood: good\n", b"\xff\x00", b"state: {"])
+@pytest.mark.parametrize(
+    "content", [b"", b"state: good\nsteps: 1\n", b"state: finished\nsteps: .inf\n", b"\xff\x00", b"state: {"]
+)
 def test_an_ending_that_cannot_be_read_counts_as_a_kill(run, content):
     (run.path / "ending.yaml").write_bytes(content)
     assert (run.state(), run.ending()) == ("stopped", None)

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from cppo.files import CannotWriteError
 from cppo.runs import lock as lock_module
 from cppo.runs.lock import RunLock
 
@@ -90,3 +91,35 @@ def test_without_locks_runs_can_be_looked_at(path, no_locks, note):
 def test_a_note_that_is_not_whole_names_nobody(path, note):
     path.write_text(note)
     assert RunLock(path).owner() == ""
+
+
+def test_removing_the_file_lets_nobody_in_and_is_noticed(path, impatient):
+    lock = RunLock(path)
+    lock.acquire()
+    lock.check()
+    path.unlink()
+    assert RunLock(path).is_held()
+    with pytest.raises(BlockingIOError, match="in use"):
+        RunLock(path).acquire()
+    with pytest.raises(CannotWriteError, match=r"run\.lock was moved, removed or exchanged during the training"):
+        lock.check()  # the file is the second one's
+    lock.release()
+    assert not RunLock(path).is_held()
+
+
+def test_a_folder_that_was_renamed_is_noticed(tmp_path):
+    (tmp_path / "run").mkdir()
+    lock = RunLock(tmp_path / "run" / "run.lock")
+    lock.acquire()
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    with pytest.raises(CannotWriteError, match="moved"):
+        lock.check()
+    lock.release()
+
+
+def test_a_link_in_place_of_the_file_is_refused(path, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    path.symlink_to("thesis.tex")
+    with pytest.raises(CannotWriteError, match=r"run\.lock can't be written: it is not a file but a link"):
+        RunLock(path).acquire()
+    assert (tmp_path / "thesis.tex").read_text() == "precious"

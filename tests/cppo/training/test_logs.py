@@ -62,8 +62,8 @@ def test_a_table_continues_at_its_position(path):
     whole = path.read_bytes()
     add(log, a=3, c=3)
     log.close()
-    with path.open("a") as file:
-        file.write("4,4")
+    with path.open("ab") as file:
+        file.write(b"4,4" + bytes(5000) + b"\xff\n")  # as a power cut leaves it
     again = CsvLog(path, position)
     assert path.read_bytes() == whole
     add(again, a=3, b=4)
@@ -78,8 +78,21 @@ def test_another_table_is_refused(path, content):
     assert path.read_text() == content
 
 
+@pytest.mark.parametrize("change", [(b"1,1\n2,2", b"2,2\n1,1"), (b"1,1", b"1,7"), (b"2,2", b'2,"2"x')])
+def test_changed_figures_are_refused_if_they_were_signed_for(path, change):
+    log = CsvLog(path)
+    add(log, a=1, b=1)
+    add(log, a=2, b=2)
+    position = log.position
+    path.write_bytes(path.read_bytes().replace(*change))
+    with pytest.raises(ValueError, match=r"progress\.csv "):
+        CsvLog(path, position)
+    path.write_text("a,b\n1,1\n3,2\n")
+    CsvLog(path, {"columns": ["a", "b"], "rows": 2})  # as earlier releases wrote it
+
+
 def test_a_table_that_is_gone_is_named(path):
-    with pytest.raises(ValueError, match=r"progress\.csv can't be read: .*No such file"):
+    with pytest.raises(ValueError, match=r"progress\.csv is missing, and the checkpoint needs it"):
         CsvLog(path, {"columns": ["a"], "rows": 1})
 
 
