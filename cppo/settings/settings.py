@@ -234,22 +234,26 @@ class Settings:
         )
         for remedy, fields in REMEDY_FIELDS.items():
             self._clear(values, list(fields), remedy in values["remedies"], f"without {remedy} among the --remedies")
-        if self.frictions is None and self.friction_range is not None:
-            values["frictions"] = None
-        if values["frictions"] is not None:
-            self._clear(values, ["friction_range", "schedule_seed"], False, "together with --frictions")
+        self._choose_frictions(values)
         if not values["use_sde"] and self.sde_sample_freq not in (None, -1):
             raise NoEffectError("sde_sample_freq", "without --use-sde")
         if values["n_steps"] is None:
             values["n_steps"] = max(1, preset(self.protocol, self.algo)["rollout_steps"] // max(1, values["n_envs"]))
-        if self.is_slippery and values["frictions"] is None and values["schedule_seed"] is None:
-            values["schedule_seed"] = self.seed
         if self.is_continual and values["initializer"] is None:
             values["initializer"] = values["weight_init"]
         settings = Settings(**values)
         check(values, get_type_hints(Settings))
         settings._check_remedies()
         return settings
+
+    def _choose_frictions(self, values: dict[str, Any]) -> None:
+        """Take the frictions by hand or those drawn from a range; what is given comes before what the preset names."""
+        if self.frictions is None and self.friction_range is not None:
+            values["frictions"] = None
+        if values["frictions"] is not None:
+            self._clear(values, ["friction_range", "schedule_seed"], False, "together with --frictions")
+        elif self.is_slippery and values["schedule_seed"] is None:
+            values["schedule_seed"] = self.seed
 
     def _clear(self, values: dict[str, Any], keys: Sequence[str], applies: bool, where: str) -> None:
         """Set to None what doesn't apply; refuse it if it was asked for, that is, if it differs from the preset."""
