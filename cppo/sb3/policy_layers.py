@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from gymnasium.vector.utils import create_empty_array
-from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import Tensor, nn
 
 from cppo.layers.find import find_trained_layers, never_seen, trace
@@ -124,6 +124,14 @@ def find_policy_layers(policy: BasePolicy) -> PolicyLayers:
     unwatched = list(_unwatched(traced, left_out, ends, _by_hand(networks)))
     left_out |= _not_seen(policy, traced)
     return PolicyLayers(found, left_out, unwatched)
+
+
+def layers_of(network: Literal["actor", "critic"], policy: ActorCriticPolicy) -> list[HiddenLayer]:
+    """Find the hidden layers of the actor or of the critic alone, without what they share; for ``hidden_layers``."""
+    extractor = policy.mlp_extractor
+    inside = set((extractor.policy_net if network == "actor" else extractor.value_net).modules())
+    found = find_policy_layers(policy).of_network.values()
+    return [layer for layers in found for layer in layers if layer.incoming in inside]
 
 
 def layers_by_hand(policy: BasePolicy, layers_of: LayersOf) -> PolicyLayers:

@@ -32,6 +32,7 @@ Activation = Literal["relu", "tanh", "elu", "leaky_relu", "silu"]
 Policy = Literal["MlpPolicy", "CnnPolicy", "MultiInputPolicy"]
 """stable-baselines3's names: for vectors and numbers, for images, for dictionaries of them."""
 WeightInit = Literal["lecun_uniform", "kaiming_uniform", "xavier_uniform", "torch_default", "orthogonal"]
+Watched = Literal["actor", "critic", "both"]
 UtilityName = Literal[
     "contribution",
     "mean_corrected_contribution",
@@ -55,6 +56,7 @@ CONTINUAL_BACKPROP_FIELDS = (
     "initializer",
     "bias_transfer",
     "reset_optimizer_state",
+    "watch",
 )
 REMEDY_FIELDS: dict[str, dict[str, str]] = {
     "shrink-perturb": {"shrink_decay": "decay", "perturb_noise": "noise"},

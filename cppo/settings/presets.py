@@ -55,6 +55,7 @@ TALK: dict[str, Any] = {
     "utility": "adaptable_contribution",
     "bias_transfer": True,
     "reset_optimizer_state": True,
+    "watch": "both",
 }
 
 NATURE: dict[str, Any] = TALK | {

@@ -21,6 +21,7 @@ from cppo.settings.limits import (
     Protocol,
     Remedy,
     UtilityName,
+    Watched,
     WeightInit,
     check,
 )
@@ -30,7 +31,7 @@ DRAWING = ("redo", "ccbp", "reset-last")
 """The remedies that draw new weights; they do so as the run drew its first ones."""
 FROM_PRESET: Any = None
 """Left out: the value is that of the protocol and the algorithm."""
-ADDED_LATER: dict[str, Any] = {"policy": "MlpPolicy", "min_log_std": None}
+ADDED_LATER: dict[str, Any] = {"policy": "MlpPolicy", "min_log_std": None, "watch": "both"}
 """Settings that older runs don't name, with what they were then."""
 
 
@@ -175,6 +176,8 @@ class Settings:
     """Continual backpropagation: move a replaced unit's mean contribution to the biases."""
     reset_optimizer_state: bool = FROM_PRESET
     """Continual backpropagation: fresh optimizer state for new weights."""
+    watch: Watched = FROM_PRESET
+    """Continual backpropagation: the networks in which units are replaced."""
 
     @property
     def is_continual(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from cppo.fast.closed_form import with_closed_form
 from cppo.fast.policy import LeanMlpPolicy, QuickMlpPolicy
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS
 from cppo.remedies.sb3_mixin import RemediedCPPO, RemediedPPO, remodel_policy
+from cppo.sb3.policy_layers import layers_of
 from cppo.sb3.ppo import CPPO
 from cppo.settings.limits import CONTINUAL_BACKPROP_FIELDS
 from cppo.settings.settings import Settings
@@ -63,7 +65,9 @@ def build_model(settings: Settings, env: VecEnv) -> PPO:
     named = policy_class(settings, env.observation_space)
     arguments = {name: getattr(settings, name) for name in PPO_FIELDS} | {"policy_kwargs": policy_arguments(settings)}
     if settings.is_continual:
-        arguments |= {name: getattr(settings, name) for name in CONTINUAL_BACKPROP_FIELDS}
+        arguments |= {name: getattr(settings, name) for name in CONTINUAL_BACKPROP_FIELDS if name != "watch"}
+        if settings.watch != "both":
+            arguments["hidden_layers"] = partial(layers_of, settings.watch)
     kind: type[PPO] = CPPO if settings.is_continual else PPO
     if remedies := settings.remedy_arguments:
         kind = RemediedCPPO if settings.is_continual else RemediedPPO

@@ -64,6 +64,7 @@ def test_every_key_of_a_preset_arrives_in_the_settings(protocol, algo):
             "utility",
             "bias_transfer",
             "reset_optimizer_state",
+            "watch",
         }
     )
     unused |= {"friction_range"} if resolved.frictions else set()

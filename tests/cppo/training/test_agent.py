@@ -50,6 +50,11 @@ def hidden_width(model: PPO) -> tuple[int, ...]:
     return tuple(sizes)
 
 
+def _watched(model: PPO) -> str:
+    nets = {layer.name.split(".")[1] for layer in model.continual_backprop.layers}
+    return {"policy_net": "actor", "value_net": "critic"}[nets.pop()] if len(nets) == 1 else "both"
+
+
 MODEL_SETTINGS = {
     "algo": ("cppo", lambda model: "cppo" if type(model) is CPPO else "ppo"),
     "seed": (11, lambda model: model.seed),
@@ -81,6 +86,7 @@ MODEL_SETTINGS = {
     "utility": ("weight", lambda model: model.utility),
     "initializer": ("kaiming_uniform", lambda model: model.initializer),
     "bias_transfer": (False, lambda model: model.continual_backprop.bias_transfer),
+    "watch": ("critic", _watched),
     "reset_optimizer_state": (False, lambda model: model.continual_backprop.reset_optimizer_state),
 }
 """For each setting of the model a value that no preset has (save two that have one place only), and where it acts."""
