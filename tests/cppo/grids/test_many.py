@@ -58,6 +58,21 @@ class Scripted:
         self.calls.append("close")
 
 
+class OneAtATime(Scripted):
+    """Begins a job in the look in which the last one has ended."""
+
+    def poll(self) -> Events:
+        events = Events()
+        if self.calls:
+            job = self._left.pop(0)
+            events.ended[job.name] = finish(RunFolder(Path(job.folder)))
+            self.calls.clear()
+        if self._left:
+            self.calls.append("begun")
+            events.begun.append(self._left[0].name)
+        return events
+
+
 def finish(folder: RunFolder) -> str:
     folder.progress.write_text("time/total_timesteps,rollout/ep_rew_mean\n1000,12.5\n")
     folder.write_ending(Ending("finished", 1000))
@@ -208,3 +223,10 @@ def test_a_second_signal_ends_the_runs_at_once(tmp_path):
 def test_runs_that_had_no_turn_are_still_waiting(tmp_path):
     grid = plan(runs_of(0), tmp_path, [])
     assert summary(grid).splitlines()[1].split()[1] == "waiting"
+
+
+def test_one_job_at_a_time_is_seen_to_end_before_the_next_begins(tmp_path, capsys):
+    grid = plan(runs_of(0, 1), tmp_path, [])
+    assert GridTraining(grid, OneAtATime(), SCRIPT).train() == 0
+    told = [line.rpartition("seed")[2] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["0: started", "0: finished", "1: started", "1: finished"]
