@@ -18,7 +18,7 @@ from cppo.grids.board import Board
 from cppo.grids.executors import LocalExecutor
 from cppo.grids.grid import PlannedRun
 from cppo.grids.jobs import Job
-from cppo.runs.folder import RunFolder
+from cppo.runs.folder import Ending, RunFolder
 from cppo.runs.overview import Overview, duration, last_row, last_steps
 from cppo.settings.settings import Settings
 from cppo.training.environments import environment_arguments, make_environment
@@ -40,6 +40,7 @@ class GridRun:
     :param reason: in a line, why it ended early
     :param seconds: how long it was trained this time
     :param env_module: the module to import, which registers its environment
+    :param ending_before: what its folder says of an earlier start
     """
 
     name: str
@@ -50,6 +51,7 @@ class GridRun:
     reason: str = ""
     seconds: float | None = None
     env_module: str | None = None
+    ending_before: Ending | None = None
 
     def job(self, script: Path) -> Job:
         """The job that trains it."""
@@ -59,15 +61,19 @@ class GridRun:
         return Job(self.name, str(self.folder.path), command)
 
     def settle(self, reason: str, asked: bool) -> None:
-        """Read from the folder how the run ended.
+        """Read from the folder how the run ended; what it says of an earlier start counts for nothing.
 
         :param reason: why its process ended early; empty if it didn't
         :param asked: whether it was told to
         """
-        ending, state = self.folder.ending(), self.folder.state()
-        self.state = "failed" if state == "stopped" and not asked else state
-        as_asked = state == "finished" or self.state == "stopped"
-        self.reason = "" if as_asked else (ending.reason if ending is not None else "") or reason
+        ending = self.folder.ending()
+        if ending is None or ending == self.ending_before:
+            ending = Ending("stopped" if asked else "failed", 0, reason or "its process ended before it began to train")
+        self.state = "running" if self.folder.lock.is_held() else ending.state
+        if self.state == "stopped" and not asked:
+            self.state = "failed"
+        as_asked = self.state in ("finished", "stopped")
+        self.reason = "" if as_asked else ending.reason or reason
 
 
 def plan(runs: Sequence[PlannedRun], root: Path, command: list[str]) -> list[GridRun]:
@@ -98,9 +104,17 @@ def _looked_at(run: PlannedRun, folder: RunFolder) -> GridRun:
     settings = continued(folder, dataclasses.replace(run.settings, processes=had.processes))
     if state == "running":
         return GridRun(run.name, folder, settings, last_steps(folder), "running elsewhere", "another process trains it")
-    done = state == "finished" and settings.total_timesteps == had.total_timesteps
-    what_is_left = "finished" if done else "waiting"
-    return GridRun(run.name, folder, settings, last_steps(folder), what_is_left, env_module=run.env_module)
+    ending = folder.ending()
+    done = state == "finished" and ending is not None and ending.steps >= settings.total_timesteps
+    return GridRun(
+        run.name,
+        folder,
+        settings,
+        last_steps(folder),
+        "finished" if done else "waiting",
+        env_module=run.env_module,
+        ending_before=ending,
+    )
 
 
 def _check_environments(new: Sequence[GridRun]) -> None:

@@ -81,6 +81,8 @@ def learn(training: Training, session: Session, callbacks: list[BaseCallback]) -
         save(model, training.folder)
     except (TrainingFailed, WorkerDied, CannotWriteError) as error:
         return Ending("failed", model.num_timesteps, one_line(error))
+    except SystemExit as error:  # of an environment, or of what it calls
+        return Ending("failed", model.num_timesteps, one_line(f"the environment called sys.exit({error.code!r})"))
     except StopRequest:
         return Ending("stopped", model.num_timesteps)
     state: Any = "finished" if model.num_timesteps >= settings.total_timesteps else "stopped"
