@@ -131,7 +131,7 @@ def test_finished_runs_are_trained_on_where_more_steps_are_asked_for(tmp_path):
 
 
 def test_what_a_folder_says_of_an_earlier_start_is_not_believed(tmp_path):
-    """More steps are asked for; one child fails before it begins, one ends without a word, one was finished as asked."""
+    """More steps are asked for; children fail before they begin, by a word, without one, and by a signal."""
     train(tmp_path, runs_of(0, 1, 2), Scripted(seed2=fail))
     acts = {"seed0": lambda _: "train.py: error: no such module", "seed1": lambda _: "", "seed2": lambda _: "killed"}
     code, grid = train(tmp_path, runs_of(0, 1, 2, total_timesteps=2000), Scripted(**acts))
