@@ -18,7 +18,6 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO, NoReturn
 
-import torch
 import yaml
 
 TEXT_BYTES = 4 * 2**20
@@ -166,6 +165,8 @@ def parse_tensors(content: bytes, what: object, device: str | None = "cpu") -> A
     :param device: where the tensors go; None: where they were
     :raises UnreadableError: if it can't be read, or holds something else
     """
+    import torch  # takes seconds; who reads tables and settings only doesn't need it
+
     with _reading(what, "it holds something else than plain values and tensors"):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if sum(member.file_size for member in archive.infolist()) > TENSOR_BYTES:
