@@ -13,7 +13,7 @@ import json
 import os
 import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO, NoReturn
@@ -135,6 +135,27 @@ def read_rows(path: Path) -> Iterator[list[str]]:
     """
     with opened(path) as file, _reading(path):
         yield from csv.reader(_lines(file), strict=True)
+
+
+def read_columns(path: Path, wanted: Callable[[str], bool]) -> Iterator[list[str]]:
+    """Read some columns of a CSV table row by row, their headings first; rows that aren't whole are left out.
+
+    :param wanted: tells of a heading whether its column is
+    :raises FileNotFoundError: if it isn't there
+    :raises UnreadableError: if it can't be read, when the row is reached
+    """
+    with opened(path) as file, _reading(path):
+        lines = _lines(file)
+        names = next(csv.reader(lines, strict=True), [])
+        places = [place for place, name in enumerate(names) if wanted(name)]
+        if len({names[place] for place in places}) < len(places):
+            raise ValueError("it has two columns of one name")
+        yield [names[place] for place in places]
+        for line in lines:
+            # Splitting takes a third of the time of a reader that knows quotes.
+            cells = next(csv.reader([line], strict=True)) if '"' in line else line.rstrip("\r\n").split(",")
+            if len(cells) == len(names):
+                yield [cells[place] for place in places]
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:

@@ -91,11 +91,6 @@ def _cells(line: str) -> list[str]:
     return next(csv.reader([line.rstrip("\r")]), [])
 
 
-def last_steps(folder: RunFolder) -> int:
-    """Environment steps of the last row."""
-    return int(last_row(folder.progress).get("time/total_timesteps", 0))
-
-
 def _figures(names: Sequence[str], values: Sequence[str]) -> dict[str, float]:
     found = {}
     for name, value in zip(names, values, strict=True):
