@@ -13,6 +13,7 @@ from torch import nn
 
 import evaluate
 from cppo import CPPO
+from cppo.files import check_ours
 from cppo.remedies.sb3_mixin import RemediedCPPO
 from cppo.report.trained_agent import TrainedAgent
 from cppo.runs.folder import Ending, RunFolder
@@ -95,6 +96,8 @@ def test_runs_are_compared_at_the_same_frictions_in_tables_a_picture_and_a_film(
         *("--json", str(record), "--plot", str(plot), "--video", str(film), "--video-steps", "4"),
     )
     assert done.returncode == 0, done.stderr
+    for path in (record, plot, film):
+        check_ours(path)  # the same command may overwrite them
     lines = done.stdout.splitlines()
     assert [lines[0], lines[4]] == ["ppo, seed 0", "ppo, seed 1"]
     assert [line.split()[0] for line in lines] == ["ppo,", "friction", "0.8", "2"] * 2
@@ -199,6 +202,10 @@ def test_nothing_is_overwritten_that_this_program_did_not_write(pendulum, tmp_pa
     line = refusal([str(pendulum.path), "--json", str(pendulum.config)], capsys)
     assert f"{pendulum.config} can't be written: this program didn't write what is there" in line
     assert pendulum.config.read_bytes() == before
+    theirs = {"--video": tmp_path / "film.mp4", "--json": tmp_path / "figures.json"}
+    for flag, path in theirs.items():
+        path.write_text("somebody else's")
+        assert "this program didn't write" in refusal([str(pendulum.path), flag, str(path)], capsys)
     mine = tmp_path / "mine.json"
     for episodes in ("1", "2"):
         evaluate.main([str(pendulum.path), "--episodes", episodes, "--json", str(mine)])
