@@ -109,6 +109,17 @@ def test_all_runs_are_trained_by_resuming_their_folders(tmp_path):
     assert RunFolder(Path(folder)).settings() == runs_of(0)[0].settings
 
 
+def test_the_module_of_an_environment_is_handed_on(tmp_path):
+    """It is noted in the run's folder, but imported only where the command names it."""
+    runs = [dataclasses.replace(run, env_module="math") for run in runs_of(0)]
+    executor = Scripted()
+    _, (run,) = train(tmp_path, runs, executor)
+    assert executor.jobs[0].command[-2:] == ("--env-module", "math")
+    assert run.folder.record()["env_module"] == "math"
+    with pytest.raises(ValueError, match="was registered by the module math; give it as --env-module math"):
+        plan(runs_of(0), tmp_path, ["train.py"])
+
+
 def test_a_failed_run_is_reported_and_the_rest_is_finished(tmp_path, capsys):
     code, grid = train(tmp_path, runs_of(0, 1, 2), Scripted(seed1=fail))
     report_grid(grid, ["train.py", "--seed", "0:3", "--output", "my runs"])
