@@ -162,6 +162,8 @@ def or_fail(program: str, build: Callable[..., Any], *args: Any, **kwargs: Any) 
         if "allocate" not in str(error) and "out of memory" not in str(error):  # how torch says it
             raise
         fail(program, f"there is not enough memory: {error}")
+    except SystemExit as error:
+        fail(program, f"the environment, or a module, called sys.exit({error.code!r})")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

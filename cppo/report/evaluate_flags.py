@@ -39,7 +39,7 @@ class EvaluateFlags:
     """Draw actions as in training, instead of taking the most likely ones."""
     env_module: str | None = None
     """Module to import, which registers the environment, as it was given to train.py."""
-    episode_steps: int = 100_000
+    episode_steps: int = 20_000
     """Cut an episode after so many steps: in an environment without a time limit it may have no end."""
     seed: int = 1000
     """Seed of the first episode; the next ones count up, and each friction sees the same."""

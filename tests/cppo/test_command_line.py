@@ -149,13 +149,23 @@ def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
 
 
 def test_ctrl_c_while_importing_and_a_closed_pipe_end_a_command_without_a_word(tmp_path):
-    """A planted torch is where Ctrl-C comes; without it, the help finds no reader."""
-    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(7)\n")
+    """A planted gymnasium is where Ctrl-C comes; without it, the help finds no reader."""
+    (tmp_path / "gymnasium.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(7)\n"
+    )
     interrupted = [start(command, PYTHONPATH=str(tmp_path)) for command in COMMANDS]
     unread = start(COMMANDS[0])
     assert [process.communicate(timeout=120)[1] for process in (*interrupted, unread)] == [""] * 6
     assert {process.returncode for process in interrupted} == {-signal.SIGINT}
     assert unread.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("code", [0, None, 3, "bye"])
+def test_what_ends_the_process_is_bad_input_whatever_its_code(code, capsys):
+    with pytest.raises(SystemExit) as end:
+        or_fail("prog", sys.exit, code)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"prog: error: the environment, or a module, called sys.exit({code!r})\n"
 
 
 def test_a_defect_of_the_program_keeps_its_traceback():

@@ -58,6 +58,21 @@ class Scripted:
         self.calls.append("close")
 
 
+class OneAtATime(Scripted):
+    """Begins a job in the look in which the last one has ended."""
+
+    def poll(self) -> Events:
+        events = Events()
+        if self.calls:
+            job = self._left.pop(0)
+            events.ended[job.name] = finish(RunFolder(Path(job.folder)))
+            self.calls.clear()
+        if self._left:
+            self.calls.append("begun")
+            events.begun.append(self._left[0].name)
+        return events
+
+
 def finish(folder: RunFolder) -> str:
     folder.progress.write_text("time/total_timesteps,rollout/ep_rew_mean\n1000,12.5\n")
     folder.write_ending(Ending("finished", 1000))
@@ -94,6 +109,17 @@ def test_all_runs_are_trained_by_resuming_their_folders(tmp_path):
     assert RunFolder(Path(folder)).settings() == runs_of(0)[0].settings
 
 
+def test_the_module_of_an_environment_is_handed_on(tmp_path):
+    """It is noted in the run's folder, but imported only where the command names it."""
+    runs = [dataclasses.replace(run, env_module="math") for run in runs_of(0)]
+    executor = Scripted()
+    _, (run,) = train(tmp_path, runs, executor)
+    assert executor.jobs[0].command[-2:] == ("--env-module", "math")
+    assert run.folder.record()["env_module"] == "math"
+    with pytest.raises(ValueError, match="was registered by the module math; give it as --env-module math"):
+        plan(runs_of(0), tmp_path, ["train.py"])
+
+
 def test_a_failed_run_is_reported_and_the_rest_is_finished(tmp_path, capsys):
     code, grid = train(tmp_path, runs_of(0, 1, 2), Scripted(seed1=fail))
     report_grid(grid, ["train.py", "--seed", "0:3", "--output", "my runs"])
@@ -128,6 +154,23 @@ def test_finished_runs_are_trained_on_where_more_steps_are_asked_for(tmp_path):
     executor = Scripted()
     train(tmp_path, runs_of(0, total_timesteps=2000), executor)
     assert executor.jobs[0].command[-2:] == ("--total-timesteps", "2000")
+
+
+def test_what_a_folder_says_of_an_earlier_start_is_not_believed(tmp_path):
+    """More steps are asked for; children fail before they begin, by a word, without one, and by a signal."""
+    train(tmp_path, runs_of(0, 1, 2), Scripted(seed2=fail))
+    acts = {"seed0": lambda _: "train.py: error: no such module", "seed1": lambda _: "", "seed2": lambda _: "killed"}
+    code, grid = train(tmp_path, runs_of(0, 1, 2, total_timesteps=2000), Scripted(**acts))
+    assert (code, [run.state for run in grid]) == (1, ["failed"] * 3)
+    reasons = [run.reason for run in grid]
+    assert reasons == ["train.py: error: no such module", "its process ended before it began to train", "killed"]
+
+
+def test_a_run_killed_between_its_new_number_of_steps_and_its_first_is_trained(tmp_path):
+    train(tmp_path, runs_of(0), Scripted())
+    (longer,) = runs_of(0, total_timesteps=2000)
+    RunFolder(tmp_path / longer.name).write_settings(longer.settings, {})
+    assert plan([longer], tmp_path, [])[0].state == "waiting"
 
 
 def test_a_run_trained_with_other_settings_is_refused_before_anything_is_written(tmp_path):
@@ -208,3 +251,10 @@ def test_a_second_signal_ends_the_runs_at_once(tmp_path):
 def test_runs_that_had_no_turn_are_still_waiting(tmp_path):
     grid = plan(runs_of(0), tmp_path, [])
     assert summary(grid).splitlines()[1].split()[1] == "waiting"
+
+
+def test_one_job_at_a_time_is_seen_to_end_before_the_next_begins(tmp_path, capsys):
+    grid = plan(runs_of(0, 1), tmp_path, [])
+    assert GridTraining(grid, OneAtATime(), SCRIPT).train() == 0
+    told = [line.rpartition("seed")[2] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["0: started", "0: finished", "1: started", "1: finished"]

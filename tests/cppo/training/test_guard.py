@@ -72,17 +72,17 @@ CASES = {
 def test_what_is_not_finite_is_named(what, tmp_path, capsys):
     """Two environments: the 75th step of each is step 150 of all; updates of 32 steps, checkpoints after 64 and 128."""
     at, message = CASES[what]
-    outcome = run(tmp_path, what, at)
+    folder = RunFolder(tmp_path / "a run")
+    outcome = run(folder.path, what, at)
     saved = 128 if at else None
     assert (outcome.exit_code, outcome.steps_saved) == (1, saved)
-    folder = RunFolder(tmp_path)
     assert folder.state() == "failed" and folder.ending().reason == message
     assert getattr(Checkpoints(folder.checkpoints).newest(), "steps", None) == saved
     assert not folder.model.exists()
     report(outcome, folder)
     out, err = capsys.readouterr()
-    kept = "saved after 128 steps" if at else "nothing was saved yet"
-    assert err == f"train.py: error: {message}; {kept}: python train.py --resume {tmp_path}\n"
+    kept = f"saved after 128 steps: python train.py --resume '{folder.path}'" if at else "nothing was saved yet"
+    assert err == f"train.py: error: {message}; {kept}\n"
     assert "trained for" not in out
 
 
@@ -115,7 +115,7 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch, loss):
     outcome = run(tmp_path)
     assert outcome.exit_code == 1
     assert outcome.ending.reason == f"the training diverged after 32 steps: train/value_loss is {loss}"
-    assert RunFolder(tmp_path).rows() == []
+    assert RunFolder(tmp_path).steps_done() == 0
 
 
 def test_weights_that_are_not_finite_are_named(tmp_path, monkeypatch):
@@ -162,3 +162,15 @@ def test_errors_of_the_environment_keep_their_traceback(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="its data are gone"):
         run(tmp_path)
     assert RunFolder(tmp_path).ending().reason == "FileNotFoundError: its data are gone"
+
+
+@pytest.mark.parametrize("code", [0, None, "bye"])
+def test_an_environment_that_ends_the_process_fails_the_run(tmp_path, monkeypatch, code, capsys):
+    def step(self, action):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(Broken, "step", step)
+    outcome = run(tmp_path)
+    assert (outcome.exit_code, RunFolder(tmp_path).state()) == (1, "failed")
+    report(outcome, RunFolder(tmp_path))
+    assert f"train.py: error: the environment called sys.exit({code!r}); " in capsys.readouterr().err
