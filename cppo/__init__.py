@@ -1,13 +1,20 @@
 """Agents that keep their plasticity: continual PPO, Slippery Ant, continual backpropagation for any torch module."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 import cppo_envs  # noqa: F401  registers FastAnt-v0 and SlipperyAnt-v0
-from cppo.cbp.continual_backprop import ContinualBackprop
-from cppo.layers.find import find_hidden_layers
-from cppo.layers.hidden_layer import HiddenLayer
-from cppo.plasticity.callback import PlasticityCallback
-from cppo.sb3.algorithms import ContinualA2C, ContinualDDPG, ContinualDQN, ContinualSAC, ContinualTD3
-from cppo.sb3.mixin import ContinualBackpropMixin
-from cppo.sb3.ppo import CPPO
+
+if TYPE_CHECKING:
+    from cppo.cbp.continual_backprop import ContinualBackprop
+    from cppo.layers.find import find_hidden_layers
+    from cppo.layers.hidden_layer import HiddenLayer
+    from cppo.plasticity.callback import PlasticityCallback
+    from cppo.sb3.algorithms import ContinualA2C, ContinualDDPG, ContinualDQN, ContinualSAC, ContinualTD3
+    from cppo.sb3.mixin import ContinualBackpropMixin
+    from cppo.sb3.ppo import CPPO
 
 __all__ = [
     "CPPO",
@@ -22,3 +29,24 @@ __all__ = [
     "PlasticityCallback",
     "find_hidden_layers",
 ]
+
+_MODULES = {
+    "CPPO": "cppo.sb3.ppo",
+    "ContinualA2C": "cppo.sb3.algorithms",
+    "ContinualBackprop": "cppo.cbp.continual_backprop",
+    "ContinualBackpropMixin": "cppo.sb3.mixin",
+    "ContinualDDPG": "cppo.sb3.algorithms",
+    "ContinualDQN": "cppo.sb3.algorithms",
+    "ContinualSAC": "cppo.sb3.algorithms",
+    "ContinualTD3": "cppo.sb3.algorithms",
+    "HiddenLayer": "cppo.layers.hidden_layer",
+    "PlasticityCallback": "cppo.plasticity.callback",
+    "find_hidden_layers": "cppo.layers.find",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is: torch takes seconds to import, and not everybody needs it."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import numbers
 import sys
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 LARGEST = sys.float_info.max
 BELOW_ONE = math.nextafter(1, 0)
@@ -67,6 +69,9 @@ def check_modules(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
     :raises TypeError: if one isn't
     """
+    import torch  # takes seconds; who reads numbers only doesn't need it
+    from torch import nn
+
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
     if not isinstance(optimizer, torch.optim.Optimizer):

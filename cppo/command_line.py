@@ -72,6 +72,8 @@ def or_fail(program: str, build: Callable[..., Any], *args: Any, **kwargs: Any) 
         return build(*args, **kwargs)
     except BAD_INPUT as error:
         fail(program, str(error) or type(error).__name__)
+    except SystemExit as error:
+        fail(program, f"the environment, or a module, called sys.exit({error.code!r})")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

@@ -133,6 +133,11 @@ class LearnerSettings:
         """The seeds of the runs."""
         return range(self.first_seed, self.first_seed + self.seeds)
 
+    @property
+    def n_rows(self) -> int:
+        """How many rows of results each seed has."""
+        raise NotImplementedError
+
     def name(self) -> str:
         """The learner and whatever differs from its preset and the problem's defaults, fit for a folder's name."""
         usual = type(self)(learner=self.learner).resolved()

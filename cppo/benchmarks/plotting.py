@@ -34,7 +34,8 @@ def read_results(problem: Problem[Any], root: Path) -> list[Result]:
     """
     folders = [ResultFolder(path.parent) for path in sorted(root.glob("*/config.yaml"))]
     found = [folder for folder in folders if folder.record().get("problem") == problem.name]
-    results = [Result(folder.settings_of(problem.settings), folder.results()) for folder in found]
+    settings = [folder.settings_of(problem.settings) for folder in found]
+    results = [Result(each, folder.results(each.n_rows)) for folder, each in zip(found, settings, strict=True)]
     results = [result for result in results if result.rows]
     if not results:
         raise FileNotFoundError(f"{root} holds no results of {problem.name}; `run` or `sweep` makes some")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,7 +13,8 @@ import yaml
 
 from cppo.benchmarks.learner_settings import LearnerSettings
 from cppo.benchmarks.problem import Row
-from cppo.files import replacing
+from cppo.files import naming, replacing
+from cppo.reading import UnreadableError, read_rows
 from cppo.runs.folder import RunFolder, versions
 
 Some = TypeVar("Some", bound=LearnerSettings)
@@ -25,7 +28,7 @@ class ResultFolder(RunFolder):
     """
 
     def begin(self, problem: str, settings: LearnerSettings, command: Sequence[str]) -> None:
-        """Write the configuration, unless the same one is there already.
+        """Write the configuration; the folder is there and its lock taken.
 
         :param problem: the problem's name
         :param settings: resolved settings
@@ -42,12 +45,8 @@ class ResultFolder(RunFolder):
             if before.get("problem") != problem or differing:
                 what = ", ".join(differing) or "problem"
                 raise FileExistsError(f"{self.path} holds results of another setting ({what}); choose another --output")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with replacing(self.config) as partial:
-                partial.write_text(yaml.safe_dump({"settings": settings.as_dict()} | record, sort_keys=False))
-        except OSError as error:
-            raise OSError(f"{self.path} can't be written: {error.strerror}") from error
+        with naming(self.path), replacing(self.config) as partial:
+            partial.write_text(yaml.safe_dump({"settings": settings.as_dict()} | record, sort_keys=False))
 
     def settings_of(self, kind: type[Some]) -> Some:
         """Read the settings back.
@@ -59,23 +58,40 @@ class ResultFolder(RunFolder):
         except TypeError as error:
             raise ValueError(f"{self.config} is not the configuration of results: {error}") from error
 
-    def results(self) -> list[Row]:
-        """The rows of all seeds that are done.
+    def results(self, n_rows: int) -> list[Row]:
+        """The rows of all seeds that are done; seeds with another number of rows are left out with a warning.
 
-        :raises ValueError: if they can't be read
+        :param n_rows: of each seed, as the settings say
+        :raises UnreadableError: if they can't be read
         """
-        return [{key: float(value) for key, value in row.items()} for row in self.rows()]
+        rows = self._all_rows()
+        counted = Counter(row["seed"] for row in rows)
+        for seed, count in counted.items():
+            if count != n_rows:
+                told = f"{self.progress} has {count} rows of seed {seed:g}, which has {n_rows}"
+                warnings.warn(f"{told}: it is left out, and a run trains it anew", stacklevel=2)
+        return [row for row in rows if counted[row["seed"]] == n_rows]
 
-    def seeds_done(self) -> set[int]:
-        """The seeds whose rows are there."""
-        return {int(row["seed"]) for row in self.results()}
+    def _all_rows(self) -> list[Row]:
+        try:
+            names, *rows = [*read_rows(self.progress)] or [[]]
+            if rows and "seed" not in names:
+                raise ValueError("it has no column seed")
+            return [dict(zip(names, map(float, row), strict=True)) for row in rows if row]
+        except FileNotFoundError:
+            return []
+        except ValueError as error:
+            reason = error.reason if isinstance(error, UnreadableError) else error
+            raise UnreadableError(self.progress, reason) from error
 
-    def add(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Add the rows of a seed that is done; the file is written whole or not at all.
+    def add(self, rows: Sequence[Mapping[str, float]], n_rows: int) -> None:
+        """Add the rows of seeds that are done; the file is written whole or not at all.
 
         :param rows: all with the same columns as those there are
+        :param n_rows: of each seed; what is there of seeds that aren't done goes
         """
-        together = [*self.results(), *rows]
+        new = {row["seed"] for row in rows}
+        together = [*(row for row in self.results(n_rows) if row["seed"] not in new), *rows]
         together.sort(key=lambda row: row["seed"])
         with replacing(self.progress) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(together[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from cppo.benchmarks.problem import Problem, Row
 from cppo.benchmarks.problems import PROBLEMS
 from cppo.benchmarks.results_folder import ResultFolder
 from cppo.compiled import numba
+from cppo.files import naming, sweep
 
 
 def run_settings(
@@ -31,22 +33,33 @@ def run_settings(
     :return: the folders, in the order of the settings
     :raises ImportError: without numba, which the compiled learners need
     :raises FileExistsError: if a folder holds results of other settings
+    :raises BlockingIOError: if another process works on one of the settings
     :raises OSError: if a folder can't be written
     """
     if numba is None:
         raise ImportError("the benchmarks need numba: pip install 'cppo[fast]'")
     folders = [ResultFolder(root / each.name()) for each in settings]
-    for folder, each in zip(folders, settings, strict=True):
-        folder.begin(problem.name, each, command)
-    groups = [(problem.name, group, root) for group in problem.groups(settings)]
+    with contextlib.ExitStack() as held:
+        for folder, each in zip(folders, settings, strict=True):
+            with naming(folder.path):
+                folder.path.mkdir(parents=True, exist_ok=True)
+            lock = folder.lock
+            lock.acquire()
+            held.callback(lock.release)
+            sweep(folder.path)
+            folder.begin(problem.name, each, command)
+        _run_groups([(problem.name, group, root) for group in problem.groups(settings)], jobs)
+    return folders
+
+
+def _run_groups(groups: Sequence[tuple[str, Sequence[LearnerSettings], Path]], jobs: int) -> None:
     if jobs == 1 or len(groups) == 1:
         for group in groups:
             _run_group(*group)
-        return folders
+        return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for future in as_completed([pool.submit(_run_group, *group) for group in groups]):
             future.result()
-    return folders
 
 
 def _run_group(name: str, settings: Sequence[LearnerSettings], root: Path) -> None:
@@ -56,7 +69,7 @@ def _run_group(name: str, settings: Sequence[LearnerSettings], root: Path) -> No
     runs, folders = [], []
     for each in settings:
         folder = ResultFolder(root / each.name())
-        done = folder.seeds_done()
+        done = {row["seed"] for row in folder.results(each.n_rows)}
         missing = [seed for seed in each.all_seeds if seed not in done]
         runs += [(each, seed) for seed in missing]
         folders += [folder] * len(missing)
@@ -69,7 +82,7 @@ def _run_group(name: str, settings: Sequence[LearnerSettings], root: Path) -> No
         for place, of_run in done_now.items():
             rows.setdefault(folders[place].path, []).extend(of_run)
         for path, of_folder in rows.items():
-            ResultFolder(path).add(of_folder)
+            ResultFolder(path).add(of_folder, settings[0].n_rows)
         left -= len(done_now)
         names = ", ".join(path.name for path in rows)
         _say(f"{names}: {len(done_now)} of {len(runs)} runs done, {left} left, {time.monotonic() - began:.0f} s")

@@ -18,8 +18,9 @@ from cppo.grids.board import Board
 from cppo.grids.executors import LocalExecutor
 from cppo.grids.grid import PlannedRun
 from cppo.grids.jobs import Job
-from cppo.runs.folder import RunFolder
-from cppo.runs.overview import Overview, duration, last_row, last_steps
+from cppo.reading import one_line
+from cppo.runs.folder import Ending, RunFolder
+from cppo.runs.overview import Overview, duration, last_row
 from cppo.settings.settings import Settings
 from cppo.training.environments import environment_arguments, make_environment
 from cppo.training.starting import continued
@@ -40,6 +41,7 @@ class GridRun:
     :param reason: in a line, why it ended early
     :param seconds: how long it was trained this time
     :param env_module: the module to import, which registers its environment
+    :param ending_before: what its folder says of an earlier start
     """
 
     name: str
@@ -50,6 +52,7 @@ class GridRun:
     reason: str = ""
     seconds: float | None = None
     env_module: str | None = None
+    ending_before: Ending | None = None
 
     def job(self, script: Path) -> Job:
         """The job that trains it."""
@@ -59,15 +62,19 @@ class GridRun:
         return Job(self.name, str(self.folder.path), command)
 
     def settle(self, reason: str, asked: bool) -> None:
-        """Read from the folder how the run ended.
+        """Read from the folder how the run ended; what it says of an earlier start counts for nothing.
 
         :param reason: why its process ended early; empty if it didn't
         :param asked: whether it was told to
         """
-        ending, state = self.folder.ending(), self.folder.state()
-        self.state = "failed" if state == "stopped" and not asked else state
-        as_asked = state == "finished" or self.state == "stopped"
-        self.reason = "" if as_asked else (ending.reason if ending is not None else "") or reason
+        ending = self.folder.ending()
+        if ending is None or ending == self.ending_before:
+            ending = Ending("stopped" if asked else "failed", 0, reason or "its process ended before it began to train")
+        self.state = "running" if self.folder.lock.is_held() else ending.state
+        if self.state == "stopped" and not asked:
+            self.state = "failed"
+        as_asked = self.state in ("finished", "stopped")
+        self.reason = "" if as_asked else ending.reason or reason
 
 
 def plan(runs: Sequence[PlannedRun], root: Path, command: list[str]) -> list[GridRun]:
@@ -97,10 +104,20 @@ def _looked_at(run: PlannedRun, folder: RunFolder) -> GridRun:
     # In processes of their own or not, its environments do the same.
     settings = continued(folder, dataclasses.replace(run.settings, processes=had.processes))
     if state == "running":
-        return GridRun(run.name, folder, settings, last_steps(folder), "running elsewhere", "another process trains it")
-    done = state == "finished" and settings.total_timesteps == had.total_timesteps
-    what_is_left = "finished" if done else "waiting"
-    return GridRun(run.name, folder, settings, last_steps(folder), what_is_left, env_module=run.env_module)
+        return GridRun(
+            run.name, folder, settings, _last_steps(folder), "running elsewhere", "another process trains it"
+        )
+    ending = folder.ending()
+    done = state == "finished" and ending is not None and ending.steps >= settings.total_timesteps
+    return GridRun(
+        run.name,
+        folder,
+        settings,
+        _last_steps(folder),
+        "finished" if done else "waiting",
+        env_module=run.env_module,
+        ending_before=ending,
+    )
 
 
 def _check_environments(new: Sequence[GridRun]) -> None:
@@ -156,12 +173,12 @@ class GridTraining:
         for name in events.begun:
             run = self._runs[name]
             run.state = "running"
-            self._began[name] = (time.monotonic(), last_steps(run.folder))
+            self._began[name] = (time.monotonic(), _last_steps(run.folder))
             continued_at = f"continued after {run.steps_before:,} steps"
             self._board.say(f"{name}: {continued_at if run.steps_before else 'started'}")
         for name in events.lost:
             run = self._runs[name]
-            run.state, run.steps_before = "waiting", last_steps(run.folder)
+            run.state, run.steps_before = "waiting", _last_steps(run.folder)
             self._board.say(f"{name}: its worker was lost after {run.steps_before:,} steps; it waits for another")
         for name, reason in events.ended.items():
             run = self._runs[name]
@@ -186,7 +203,7 @@ class GridTraining:
 
     def _line(self, run: GridRun) -> str:
         """How far a run is, and how long it will take at its speed."""
-        row = last_row(run.folder.progress)
+        row = _last_row(run.folder)
         steps, total = int(row.get("time/total_timesteps", 0)), run.settings.total_timesteps
         parts = [f"{run.name}: {steps:,} of {total:,} steps"]
         if "rollout/ep_rew_mean" in row:
@@ -216,7 +233,23 @@ def summary(runs: Sequence[GridRun]) -> str:
     """A table of all runs of a grid; ``time`` is what each took this time."""
     rows = [("run", "state", "steps", "return", "friction", "time")]
     for run in runs:
-        overview = Overview.read(run.folder)
-        rows.append((run.name, run.state, *overview.cells()[1:], "-" if run.seconds is None else duration(run.seconds)))
-    reasons = [f"{run.name} {run.state}: {run.reason}" for run in runs if run.reason]
+        try:
+            cells = Overview.read(run.folder).cells()[1:]
+        except (OSError, ValueError) as error:
+            cells = ("-",) * 3
+            run.reason = run.reason or str(error)
+        rows.append((run.name, run.state, *cells, "-" if run.seconds is None else duration(run.seconds)))
+    reasons = [one_line(f"{run.name} {run.state}: {run.reason}") for run in runs if run.reason]
     return "\n".join([aligned(rows), *reasons])
+
+
+def _last_row(folder: RunFolder) -> dict[str, float]:
+    """The figures of a run's last row; none where they can't be read, which mustn't end the other runs."""
+    try:
+        return last_row(folder.progress)
+    except (OSError, ValueError):
+        return {}
+
+
+def _last_steps(folder: RunFolder) -> int:
+    return int(_last_row(folder).get("time/total_timesteps", 0))

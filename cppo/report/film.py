@@ -9,19 +9,23 @@ The packages for it, ``pip install "cppo[video]"``, are imported only where they
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
+import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from tqdm import tqdm
 
-from cppo.files import check_writable, replacing
+from cppo.files import CannotWriteError, check_writable, replacing
 from cppo.report.trained_agent import Moment, TrainedAgent
 
 if TYPE_CHECKING:
@@ -34,7 +38,8 @@ SECONDS_HELD = 1.0
 LOWEST_WIDTH = 320
 """Narrower pictures are enlarged, so that the figures fit in."""
 LABEL_COLOR, VALUE_COLOR, BAR_BRIGHTNESS = (190, 200, 212), (255, 255, 255), 0.28
-ENCODING = ["-crf", "27", "-preset", "veryfast", "-movflags", "+faststart"]
+ENCODING = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "27", "-preset", "veryfast"]
+ENCODING += ["-movflags", "+faststart"]
 
 
 class Shot(NamedTuple):
@@ -116,28 +121,45 @@ def told(path: Path, frames: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
 def write_film(path: Path, frames: Iterable[np.ndarray], frames_per_second: float) -> None:
     """Write an mp4 file that is whole or not there.
 
-    :param frames: uint8 pictures of one shape (height, width, 3), both even
+    :param frames: at least one uint8 picture, all of one shape (height, width, 3), both even
     :raises OSError: if the file can't be written
     """
-    import imageio.v2 as imageio
-
+    frames = iter(frames)
+    first = next(frames)
+    height, width = first.shape[:2]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(frames_per_second), "-i", "-"]
     with replacing(path) as partial:
-        film: Any = imageio.get_writer(
-            partial,
-            format="FFMPEG",
-            mode="I",
-            fps=frames_per_second,
-            codec="libx264",
-            pixelformat="yuv420p",
-            quality=None,
-            macro_block_size=2,
-            output_params=ENCODING,
-        )
-        try:
-            for frame in frames:
-                film.append_data(frame)
-        finally:  # the writer's own "with" leaves ffmpeg running when there was an error
-            film.close()
+        with subprocess.Popen(
+            [_ffmpeg(), "-y", "-v", "error", *raw, *ENCODING, str(partial)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a terminal's Ctrl-C is for this process
+        ) as ffmpeg:
+            assert ffmpeg.stdin is not None
+            try:
+                with contextlib.suppress(BrokenPipeError):  # it tells why at its end
+                    for frame in itertools.chain([first], frames):
+                        ffmpeg.stdin.write(frame.tobytes())
+                _, said = ffmpeg.communicate()
+            except BaseException:
+                ffmpeg.kill()
+                raise
+        if ffmpeg.returncode:
+            lines = re.sub(r"\[.*?\] ", "", said.decode(errors="replace")).split("\n")[:-1]
+            raise CannotWriteError(
+                f"{path} can't be written: {lines[-1] if lines else f'ffmpeg ended with {ffmpeg.returncode}'}"
+            )
+
+
+def _ffmpeg() -> str:
+    """The program that encodes films.
+
+    :raises ImportError: if the package for it is missing
+    :raises RuntimeError: if there is none
+    """
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    return get_ffmpeg_exe()
 
 
 def check_film(agent: TrainedAgent, friction: float | None, path: Path) -> None:
@@ -152,9 +174,8 @@ def check_film(agent: TrainedAgent, friction: float | None, path: Path) -> None:
     check_writable(path)
     try:
         import PIL  # noqa: F401
-        from imageio.plugins.ffmpeg import get_exe
 
-        get_exe()
+        _ffmpeg()
     except ImportError as error:
         raise DependencyNotInstalled('--video needs more packages: pip install "cppo[video]"') from error
     except RuntimeError as error:

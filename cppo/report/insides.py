@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from cppo.report.records import Record
+from cppo.report.records import GROUPS, Record, is_inside
 
-GROUPS = {"plasticity": "plasticity", "cbp": "continual backpropagation"}
 TELLING = ("dead_share", "dormant_share", "effective_rank", "weight_magnitude")
 """The measures that come first."""
 ALL_LAYERS = "all layers"
@@ -22,7 +21,7 @@ def inside_columns(records: Iterable[Record]) -> Iterator[tuple[tuple[str, str],
     for column in sorted({column for record in records for column in record.columns}):
         first, *layer, measure = column.split("/")
         group, _, layer_in_first = first.partition("_")
-        if group in GROUPS and measure != group:
+        if is_inside(column) and measure != group:
             yield (f"{group}/{measure}", "/".join(layer) or layer_in_first or ALL_LAYERS), column
 
 

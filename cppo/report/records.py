@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cppo.reading import read_columns
 from cppo.report.trained_agent import friction_schedule
 from cppo.runs.folder import RunFolder
 from cppo.settings.presets import METHODS
@@ -20,6 +23,10 @@ from cppo.settings.settings import Settings
 STEP, RETURN, ENDED, PHASE = "time/total_timesteps", "episodes/return", "episodes/ended", "environment/phase"
 END_OF_PHASE = 0.1
 """The share of a phase's steps at its end over which returns are averaged."""
+FIGURES = (STEP, RETURN, ENDED, PHASE)
+GROUPS = {"plasticity": "plasticity", "cbp": "continual backpropagation"}
+"""Of the figures that tell what is inside the networks."""
+ROWS_AT_ONCE = 4096
 TASK = ("env", "protocol", "total_timesteps", "change_every", "friction_range", "frictions", "change_at")
 """The settings in which all runs of a report agree."""
 NOT_METHOD = (
@@ -40,31 +47,31 @@ NOT_METHOD = (
 
 @dataclass(frozen=True)
 class Record:
-    """A run's figures: one value a row of ``progress.csv``, NaN where a row has none."""
+    """A run's figures.
+
+    :param columns: of ``progress.csv`` those that a report shows; one value a row, NaN where a row has none
+    """
 
     folder: RunFolder
     settings: Settings
     columns: dict[str, np.ndarray]
 
     @classmethod
-    def read(cls, path: Path) -> Record:
+    def read(cls, path: Path, insides: bool = True) -> Record:
         """Read a run; rows that aren't whole are left out.
 
+        :param insides: whether to read what tells of the networks, the largest part by far
         :raises OSError: if there is no run
         :raises ValueError: if its files can't be read, or tell no returns
         """
         folder = RunFolder(path)
         settings = folder.settings()
-        if not folder.progress.is_file():
-            raise FileNotFoundError(f"{folder.progress} is missing: nothing was trained yet")
         try:
-            rows = folder.rows()
-        except ValueError as error:
-            raise ValueError(f"{folder.progress} can't be read: {error}") from error
-        rows = [row for row in rows if None not in (*row, *row.values()) and np.isfinite(_number(row.get(STEP, "")))]
-        if not rows:
+            columns = _columns(folder.progress, insides)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{folder.progress} is missing: nothing was trained yet") from error
+        if not len(columns.get(STEP, ())):
             raise ValueError(f"{folder.progress} holds no row with {STEP}: nothing was trained yet, or it is not ours")
-        columns = {str(name): np.array([_number(row[name]) for row in rows]) for name in rows[0]}
         if ENDED not in columns or not np.isfinite(columns.get(RETURN, np.array(np.nan))).any():
             raise ValueError(f"{folder.progress} tells no {RETURN}: no episode has ended, or an older version wrote it")
         return cls(folder, settings, columns)
@@ -188,6 +195,26 @@ def _differing(settings: Iterable[Settings]) -> list[str]:
     """Names of the settings of a method that aren't the same in all."""
     of_all = [dataclasses.asdict(each) for each in settings]
     return [name for name in of_all[0] if name not in NOT_METHOD and any(o[name] != of_all[0][name] for o in of_all)]
+
+
+def _columns(path: Path, insides: bool) -> dict[str, np.ndarray]:
+    """Read what a report shows, a part of the table at a time: a long run's table has gigabytes.
+
+    What is inside the networks is kept in single precision.
+    """
+    rows = read_columns(path, lambda name: name in FIGURES or (insides and is_inside(name)))
+    found = {name: array.array("d" if name in FIGURES else "f") for name in next(rows)}
+    while part := list(itertools.islice(rows, ROWS_AT_ONCE)):
+        for column, cells in zip(found.values(), zip(*part, strict=True), strict=True):
+            column.extend(map(_number, cells))
+    columns = {name: np.frombuffer(column, column.typecode) for name, column in found.items() if column}
+    whole = np.isfinite(columns.get(STEP, np.empty(0)))
+    return columns if whole.all() else {name: column[whole] for name, column in columns.items()}
+
+
+def is_inside(name: str) -> bool:
+    """Whether a column tells what is inside the networks: of plasticity or continual backpropagation."""
+    return name.partition("/")[0].partition("_")[0] in GROUPS
 
 
 def _number(text: str) -> float:

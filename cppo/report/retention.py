@@ -62,7 +62,7 @@ def returns_then(agent: TrainedAgent) -> dict[float, float]:
     if not agent.settings.is_slippery:
         return {}
     try:
-        record = Record.read(agent.folder.path)
+        record = Record.read(agent.folder.path, insides=False)
     except (OSError, ValueError):  # a run that told no returns: there is nothing to compare with
         return {}
     ends = {phase: record.phase_end(phase) for phase in sorted(set(record.phases[record.phases >= 0].tolist()))}

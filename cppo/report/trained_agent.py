@@ -67,11 +67,7 @@ class TrainedAgent:
         torch.set_num_threads(settings.torch_threads)
         with make_environment(settings.env, environment_arguments(settings), env_module) as env:
             policy, steps = read_policy(folder, env)
-        try:
-            steps, phases_met = steps or folder.steps_done(), folder.phases_met()
-        except ValueError as error:
-            raise ValueError(f"{folder.progress} can't be read: {error}") from error
-        return cls(folder, settings, steps, policy, phases_met, env_module)
+        return cls(folder, settings, steps or folder.steps_done(), policy, folder.phases_met(), env_module)
 
     @property
     def last_friction(self) -> float | None:

@@ -11,6 +11,7 @@ import yaml
 from tyro.conf import Positional, arg, subcommand
 
 from cppo.command_line import or_fail, parse
+from cppo.reading import shown
 from cppo.runs.folder import RunFolder
 from cppo.runs.overview import Overview, age, listing
 
@@ -55,9 +56,8 @@ class ShowFlags:
         standing |= {"friction": friction, "updated": age(time.time(), overview.updated)}
         if ending is not None and ending.reason:
             standing["reason"] = ending.reason
-        lines = [f"{name + ':':<10}{value}" for name, value in standing.items()]
-        configuration = yaml.safe_load(folder.config.read_text())
-        return "\n".join([*lines, "", yaml.safe_dump(configuration, sort_keys=False).rstrip()])
+        lines = [f"{name + ':':<10}{shown(value)}" for name, value in standing.items()]
+        return "\n".join([*lines, "", yaml.safe_dump(folder.record(), sort_keys=False).rstrip()])
 
 
 COMMANDS = Annotated[ListFlags, subcommand("list")] | Annotated[ShowFlags, subcommand("show")]

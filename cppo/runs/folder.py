@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import itertools
 import platform
 import stat
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,7 +24,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from cppo.files import check_regular, is_partial, naming, replacing, sweep
-from cppo.reading import TENSOR_BYTES, UnreadableError, one_line, read_bytes, read_rows, read_yaml
+from cppo.reading import TENSOR_BYTES, UnreadableError, one_line, read_bytes, read_columns, read_yaml
 from cppo.runs.lock import RunLock
 from cppo.settings.settings import Settings, split_env
 
@@ -259,32 +261,36 @@ class RunFolder:
         """
         return hashlib.sha256(read_bytes(self.model, TENSOR_BYTES)).hexdigest()
 
-    def rows(self) -> list[dict[str, str]]:
-        """The whole rows of ``progress.csv``, one an update; empty without one.
+    def column(self, name: str) -> Iterator[str]:
+        """Read what stands in a column of ``progress.csv``, one cell an update; nothing without such a column.
 
         :raises UnreadableError: if it is no table
         """
-        try:
-            names, *rows = [*read_rows(self.progress)] or [[]]
-        except FileNotFoundError:
-            return []
-        return [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names)]
+        with contextlib.suppress(FileNotFoundError):
+            yield from (
+                cell for row in itertools.islice(read_columns(self.progress, name.__eq__), 1, None) for cell in row
+            )
 
     def steps_done(self) -> int:
-        """Environment steps trained so far, from the rows of ``progress.csv``; 0 without one."""
-        steps = [row.get("time/total_timesteps") for row in self.rows()]
+        """Environment steps trained so far, from the rows of ``progress.csv``; 0 without one.
+
+        :raises UnreadableError: if it doesn't hold such
+        """
         try:
-            return max((int(float(value)) for value in steps if value), default=0)
-        except OverflowError as error:
-            raise UnreadableError(self.progress, error) from error
+            return max((int(float(cell)) for cell in self.column("time/total_timesteps") if cell), default=0)
+        except (OverflowError, ValueError) as error:
+            raise UnreadableError(self.progress, getattr(error, "reason", error)) from error
 
     def phases_met(self) -> set[int] | None:
         """Numbers of the phases in which steps were taken: one shorter than an episode may be skipped.
 
         :return: None if ``progress.csv`` doesn't tell
+        :raises UnreadableError: if it doesn't hold numbers
         """
-        met = [row["environment/phases_met"] for row in self.rows() if row.get("environment/phases_met")]
-        return {int(phase) for phases in met for phase in phases.split()} if met else None
+        try:
+            return {int(phase) for cell in self.column("environment/phases_met") for phase in cell.split()} or None
+        except ValueError as error:
+            raise UnreadableError(self.progress, getattr(error, "reason", error)) from error
 
 
 def versions() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cppo.command_line import aligned
+from cppo.reading import ROW_BYTES, UnreadableError, one_line, opened
 from cppo.runs.folder import RunFolder
 
 TAIL_BYTES = 65_536
@@ -66,26 +67,28 @@ def last_row(path: Path) -> dict[str, float]:
     """Read the figures of the last row of a table that another process may be writing to.
 
     :return: by column; empty without a whole row
+    :raises UnreadableError: if it is no table
     """
     try:
-        with path.open("rb") as file:
-            header = file.readline()
+        with opened(path) as file:
+            header = file.readline(ROW_BYTES)
             size = file.seek(0, 2)
             file.seek(max(len(header), size - TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines(keepends=True)
+            lines = file.read(TAIL_BYTES).decode(errors="replace").split("\n")
+        names = _cells(header.decode(errors="replace").rstrip("\n"))
+        for line in reversed(lines[:-1]):  # what comes after the last end of a line is still being written
+            values = _cells(line)
+            if line and len(values) == len(names):  # not cut off by the tail
+                return _figures(names, values)
     except FileNotFoundError:
-        return {}
-    names = next(csv.reader([header.decode(errors="replace").strip()]), [])
-    for line in reversed(lines):
-        values = next(csv.reader([line.strip()]), [])
-        if line.endswith("\n") and len(values) == len(names):  # neither half written nor cut off by the tail
-            return _figures(names, values)
+        pass
+    except csv.Error as error:
+        raise UnreadableError(path, error) from error
     return {}
 
 
-def last_steps(folder: RunFolder) -> int:
-    """Environment steps of the last row."""
-    return int(last_row(folder.progress).get("time/total_timesteps", 0))
+def _cells(line: str) -> list[str]:
+    return next(csv.reader([line.rstrip("\r")]), [])
 
 
 def _figures(names: Sequence[str], values: Sequence[str]) -> dict[str, float]:
@@ -98,18 +101,22 @@ def _figures(names: Sequence[str], values: Sequence[str]) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def find_runs(path: Path, depth: int = DEPTH) -> Iterator[RunFolder]:
+def find_runs(path: Path, unreadable: list[str], depth: int = DEPTH) -> Iterator[RunFolder]:
     """Find the runs in a folder and below it; a folder at the bottom that is no run is found too.
 
-    :raises OSError: if the folder can't be read
+    :param unreadable: gets a line for each folder that can't be read
     """
     folder = RunFolder(path)
-    below = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-    if folder.config.exists() or not below or depth == 0:
-        yield folder
+    try:
+        is_run = folder.config.exists() or depth == 0
+        below = [] if is_run else [child for child in path.iterdir() if child.is_dir() and child.name[0] != "."]
+    except OSError as error:
+        unreadable.append(one_line(f"{path} can't be read: {error.strerror}"))
         return
-    for child in below:
-        yield from find_runs(child, depth - 1)
+    if not below:
+        yield folder
+    for child in sorted(below):
+        yield from find_runs(child, unreadable, depth - 1)
 
 
 def listing(paths: Sequence[Path]) -> str:
@@ -117,18 +124,12 @@ def listing(paths: Sequence[Path]) -> str:
     rows, bad = [], []
     now = time.time()
     for path in paths:
-        try:
-            folders = list(find_runs(path))
-        except OSError as error:
-            bad.append(f"{path}: {error.strerror}")
-            continue
-        for folder in folders:
+        for folder in find_runs(path, bad):
             try:
                 overview = Overview.read(folder)
+                rows.append((str(folder.path), *overview.cells(), age(now, overview.updated)))
             except (OSError, ValueError) as error:
-                bad.append(" ".join(str(error).split()))
-                continue
-            rows.append((str(folder.path), *overview.cells(), age(now, overview.updated)))
+                bad.append(one_line(error))
     lines = [aligned([("run", "state", "steps", "return", "friction", "updated"), *rows])] if rows else []
     return "\n".join([*lines, *bad]) or "no runs"
 

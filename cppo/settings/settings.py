@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
 from typing_extensions import Self
 
-from cppo.remedies.registry import CBP, check_combination
+from cppo.remedies.combinations import CBP, check_combination
 from cppo.settings.limits import (
     CONTINUAL_BACKPROP_FIELDS,
     FRICTION_FIELDS,
@@ -238,7 +239,7 @@ class Settings:
         if self.is_continual and values["initializer"] is None:
             values["initializer"] = values["weight_init"]
         settings = Settings(**values)
-        check(values, get_type_hints(Settings))
+        check(values, _kinds())
         settings._check_remedies()
         return settings
 
@@ -279,3 +280,9 @@ class Settings:
                 raise ValueError(f"setting {name!r} has no value")
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)
+
+
+@functools.cache
+def _kinds() -> dict[str, Any]:
+    """The type each setting is declared as; finding that out takes longer than all checks."""
+    return get_type_hints(Settings)

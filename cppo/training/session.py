@@ -32,6 +32,7 @@ class Session(BaseCallback):
     before, and there is one at the end.
 
     :param folder: where checkpoints go
+    :param stopper: tells of signals; writing figures takes the lock of TensorBoard's queue
     :param lock: the folder's, without which none is written
     :param others: callbacks whose memory is part of a checkpoint
     :param checkpoint: where the run continues; None at its beginning
@@ -48,7 +49,7 @@ class Session(BaseCallback):
         checkpoint: Checkpoint | None,
     ) -> None:
         super().__init__()
-        self.settings, self._logs, self._stopper, self._others = settings, logs, stopper, others
+        self.settings, self._logs, self.stopper, self._others = settings, logs, stopper, others
         self._lock = lock
         self._checkpoints = Checkpoints(folder.checkpoints)
         self._seconds, self._iterations = 0.0, 0
@@ -94,13 +95,14 @@ class Session(BaseCallback):
         model: Any = self.model
         check_update(model)
         self._iterations += 1
-        model.dump_logs(self._iterations)
+        with self.stopper.holding_locks():
+            model.dump_logs(self._iterations)
         every, rollout = self.settings.checkpoint_every, model.n_steps * model.n_envs
         is_due = model.num_timesteps // every > (model.num_timesteps - rollout) // every
         is_last = model.num_timesteps >= self.settings.total_timesteps
-        if is_due or is_last or self._stopper.signal is not None:
+        if is_due or is_last or self.stopper.signal is not None:
             self._save(is_due or is_last)
-        if self._stopper.signal is not None and not is_last:
+        if self.stopper.signal is not None and not is_last:
             raise Stopped
 
     def _save(self, is_planned: bool) -> None:
@@ -113,10 +115,12 @@ class Session(BaseCallback):
             begin_episodes(model, self.settings.seed)
             state = capture(model, self._others)
         self._lock.check()
+        with self.stopper.holding_locks():
+            table = self._logs.sync()
         state["session"] = {
             "seconds": (time.time_ns() - model.start_time) / 1e9,
             "iterations": self._iterations,
-            "table": self._logs.sync(),
+            "table": table,
             "settings": self.settings.as_dict(),
         }
         self._checkpoints.write(model.num_timesteps, state, self.settings.keep_checkpoints)

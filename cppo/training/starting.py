@@ -115,8 +115,8 @@ def resume(
                 restore(model, callbacks, checkpoint.state, settings.seed, check_origin(checkpoint, trust_state))
                 steps, table = checkpoint.steps, checkpoint.state["session"]["table"]
             logs = RunLogs(folder.path, steps, table)
+            folder.write_ending(None)  # before it is to have more steps than it says
             note_resumption(folder, settings, {"at_step": max(steps, 0), "command": command})
-            folder.write_ending(None)
         undo.pop_all()
     return Training(model, settings, folder, lock, logs, callbacks, checkpoint)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 from typing_extensions import Self
@@ -22,11 +24,14 @@ class Stopper:
     """Notes the first Ctrl-C or SIGTERM, for the training to stop after the update at work; the second one stops it.
 
     An exception in the middle of a step would leave an optimizer step half done, and the answer of a worker process
-    half read, for which closing would then wait forever. Handlers are put back at the end of the ``with`` block.
+    half read, for which closing would then wait forever. Where locks are held it would leave them so, upon which the
+    next one who wants them waits forever: there the second one waits as well, see ``holding_locks``. Handlers are put
+    back at the end of the ``with`` block.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._is_urgent = self._holds_locks = False
 
     @property
     def exit_code(self) -> int:
@@ -35,9 +40,28 @@ class Stopper:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None:
-            raise StopRequest
+            self._is_urgent = True
+            self._stop_if_urgent()
+            return
         self.signal = number
         print("\nstopping after this rollout and its update; once more stops at once", file=sys.stderr, flush=True)
+
+    def _stop_if_urgent(self) -> None:
+        if self._is_urgent and not self._holds_locks:
+            raise StopRequest
+
+    @contextlib.contextmanager
+    def holding_locks(self) -> Iterator[None]:
+        """Let a second signal wait until the end of the block, which is to be short.
+
+        :raises StopRequest: at its end, if there was one
+        """
+        self._holds_locks = True
+        try:
+            yield
+        finally:
+            self._holds_locks = False
+        self._stop_if_urgent()
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}

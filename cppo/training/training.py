@@ -43,21 +43,21 @@ def train(training: Training) -> Outcome:
     """Train; save the agent when done or stopped in order."""
     model, settings = training.model, training.settings
     progress, remembering = training.progress, training.remembering
-    ending = Ending("failed", model.num_timesteps)
-    session = None
-    try:
-        with Stopper() as stopper, quiet_writer():
+    with Stopper() as stopper, quiet_writer():
+        try:
             session = Session(
                 settings, training.folder, training.lock, training.logs, stopper, remembering, training.checkpoint
             )
             ending = learn(training, session, [Guard(), *remembering, session])
-    except BaseException as error:
-        state: Any = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-        ending = Ending(state, model.num_timesteps, f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        progress.close()
-        training.close(ending)
+        except BaseException as error:
+            state: Any = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            ending = Ending(state, model.num_timesteps, f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            with contextlib.suppress(StopRequest), stopper.holding_locks():
+                progress.close()
+                training.logs.close()
+            training.close(ending)
     exit_code = {"finished": 0, "stopped": stopper.exit_code, "failed": 1}[ending.state]
     return Outcome(ending, progress.phases, session.steps_saved, exit_code)
 
@@ -72,7 +72,7 @@ def learn(training: Training, session: Session, callbacks: list[BaseCallback]) -
     model.verbose = 1
     model.set_logger(training.logs.logger)
     try:
-        with naming(training.folder.path):
+        with naming(training.folder.path), session.stopper.holding_locks():
             write_layout(model.logger, settings.is_continual, settings.activation)
         with session.after_updates(model), diverging(model), contextlib.suppress(Stopped):
             if (left := settings.total_timesteps - model.num_timesteps) > 0:
@@ -81,6 +81,8 @@ def learn(training: Training, session: Session, callbacks: list[BaseCallback]) -
         save(model, training.folder)
     except (TrainingFailed, WorkerDied, CannotWriteError) as error:
         return Ending("failed", model.num_timesteps, one_line(error))
+    except SystemExit as error:  # of an environment, or of what it calls
+        return Ending("failed", model.num_timesteps, one_line(f"the environment called sys.exit({error.code!r})"))
     except StopRequest:
         return Ending("stopped", model.num_timesteps)
     state: Any = "finished" if model.num_timesteps >= settings.total_timesteps else "stopped"

@@ -55,9 +55,16 @@ class Workers(SubprocVecEnv):
         return super().seed(seed)
 
     def reset(self) -> VecEnvObs:
-        """Start an episode in each environment."""
-        with self._naming():
-            self._last_observations = super().reset()
+        """Start an episode in each environment.
+
+        :raises WorkerDied: if a process died and isn't to be replaced
+        """
+        self._pending.clear()
+        answers = self._ask(lambda n: ("reset", (self._seeds[n], self._options[n])), self._begin_anew)
+        self._reset_seeds()
+        self._reset_options()
+        observations, self.reset_infos = zip(*answers, strict=True)  # type: ignore[assignment]
+        self._last_observations = _stack_obs(observations, self.observation_space)
         return self._last_observations
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -98,10 +105,7 @@ class Workers(SubprocVecEnv):
 
         :raises WorkerDied: if a process died and isn't to be replaced
         """
-        for number, process in enumerate(self.processes):
-            if self._restart and not process.is_alive():
-                self._pending[number] = self._replace(number)
-        states = self.env_method("state_dict")
+        states = self._ask(lambda _: ("env_method", ("state_dict", (), {})), self._state_of_new)
         if any(state is None for state in states):
             return None
         return {
@@ -141,8 +145,40 @@ class Workers(SubprocVecEnv):
         self.closed = True
         atexit.unregister(self._at_exit)
 
+    def _ask(self, question: Callable[[int], tuple[str, Any]], ask_new: Callable[[int], Any]) -> list[Any]:
+        """Ask all processes, then collect the answers; those of dead ones come from processes in their places.
+
+        :param question: to the process with a number
+        :param ask_new: starts a process in the place of one with a number, and returns its answer
+        """
+        for number, remote in enumerate(self.remotes):
+            with contextlib.suppress(*BROKEN):  # reading its answer tells
+                remote.send(question(number))
+        answers = []
+        for number, remote in enumerate(self.remotes):
+            try:
+                answers.append(remote.recv())
+            except BROKEN:
+                answers.append(ask_new(number))
+        return answers
+
+    def _state_of_new(self, number: int) -> Any:
+        """Replace a process that died when it was asked for its state; its answer is to the next step."""
+        self._pending[number] = self._replace(number)
+        (state,) = self.env_method("state_dict", indices=number)
+        return state
+
     def _replace(self, number: int) -> tuple[Any, ...]:
         """Start a process in the place of one that died, and return its answer to the step."""
+        observation, reset_info = self._begin_anew(number)
+        info = {"TimeLimit.truncated": True, "terminal_observation": self._last_observations[number]}
+        return observation, np.float32(0), True, info, reset_info
+
+    def _begin_anew(self, number: int) -> tuple[Any, ...]:
+        """Start a process in the place of one that died, and an episode in it.
+
+        :return: its first observation, and what was said with it
+        """
         how = self._how_it_ended(number)
         if not self._restart:
             raise WorkerDied(how)
@@ -160,9 +196,7 @@ class Workers(SubprocVecEnv):
             remote.send(("env_method", ("continue_after", (self._steps_taken + 1,), {})))
             remote.recv()
             remote.send(("reset", (self._seed_of_new(number), {})))
-            observation, reset_info = remote.recv()
-        info = {"TimeLimit.truncated": True, "terminal_observation": self._last_observations[number]}
-        return observation, np.float32(0), True, info, reset_info
+            return remote.recv()
 
     def _seed_of_new(self, number: int) -> int | None:
         if self._first_seed is None:

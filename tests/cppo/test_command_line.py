@@ -1,5 +1,6 @@
 """Bad input is one line on stderr and exit code 2; good input arrives typed."""
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,6 +92,14 @@ def test_ctrl_c_while_building_ends_with_its_exit_code(capsys):
     with pytest.raises(SystemExit) as end:
         or_fail("prog", build)
     assert end.value.code == 130 and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("code", [0, None, 3, "bye"])
+def test_what_ends_the_process_is_bad_input_whatever_its_code(code, capsys):
+    with pytest.raises(SystemExit) as end:
+        or_fail("prog", sys.exit, code)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"prog: error: the environment, or a module, called sys.exit({code!r})\n"
 
 
 def test_a_defect_of_the_program_keeps_its_traceback():

@@ -14,6 +14,7 @@ from cppo.reading import (
     one_line,
     parse_json,
     parse_tensors,
+    read_columns,
     read_json,
     read_member,
     read_rows,
@@ -25,6 +26,7 @@ READERS = {
     "yaml": lambda path: read_yaml(path, {}),
     "json": lambda path: read_json(path, {}),
     "rows": lambda path: list(read_rows(path)),
+    "columns": lambda path: list(read_columns(path, bool)),
     "member": lambda path: read_member(path, "data"),
 }
 
@@ -94,6 +96,17 @@ def test_whole_rows_are_read(tmp_path):
     assert next(rows) == ["a"]
     with pytest.raises(UnreadableError, match=r"table\.csv can't be read: .*decode"):
         next(rows)
+
+
+def test_wanted_columns_of_whole_rows_are_read(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text('a,b,c\n1,2,3\n\n4,5\n"6, 7",,"8"\r\n9,10,1')
+    assert list(read_columns(path, lambda name: name != "b")) == [["a", "c"], ["1", "3"], ["6, 7", "8"]]
+    assert list(read_columns(path, lambda name: False)) == [[], [], []]
+    path.write_text("a,a,b\n1,2,3\n")
+    assert list(read_columns(path, "b".__eq__)) == [["b"], ["3"]]
+    with pytest.raises(UnreadableError, match="it has two columns of one name"):
+        next(read_columns(path, "a".__eq__))
 
 
 def test_a_name_that_is_not_utf_8_is_read_as_it_was_written(tmp_path):

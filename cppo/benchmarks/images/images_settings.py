@@ -51,3 +51,8 @@ class ImagesSettings(LearnerSettings):
     """Images per step."""
     data_dir: str | None = None
     """Folder of the classes, CLASS.npy or a folder of images for each; by default 1000 procedural classes."""
+
+    @property
+    def n_rows(self) -> int:
+        """One row a task."""
+        return self.tasks

@@ -59,6 +59,11 @@ class MnistSettings(LearnerSettings):
     """Folder of the 60 000 images as IDX files; by default the 10 000 that come with the package."""
 
     @property
+    def n_rows(self) -> int:
+        """One row a task."""
+        return self.tasks
+
+    @property
     def is_compiled(self) -> bool:
         """Whether the compiled loop can train it; the others are torch's."""
         is_known = not self.is_continual or (self.utility in COMPILED_UTILITIES and self.optimizer == "sgd")

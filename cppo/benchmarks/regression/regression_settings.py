@@ -57,6 +57,11 @@ class RegressionSettings(LearnerSettings):
         """Whether the learner is the linear baseline."""
         return self.learner == "linear"
 
+    @property
+    def n_rows(self) -> int:
+        """One row a bin."""
+        return self.steps // self.bin_steps
+
     def check(self) -> None:
         """Check every value.
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from cppo.benchmarks.command import main
+from cppo.runs.folder import RunFolder
 
 SHORT = ["--seeds", "2", "--steps", "400", "--bin-steps", "200", "--change-every", "100"]
 
@@ -50,6 +51,33 @@ def test_more_seeds_are_added_and_equal_those_run_at_once(tmp_path):
             regression("run", *SHORT, "--seeds", count, "--output", str(tmp_path / name))
     apart, at_once = (rows_of(next((tmp_path / name).iterdir())) for name in ("apart", "at-once"))
     assert apart == at_once
+
+
+def test_a_setting_that_another_process_works_on_is_refused(tmp_path, capsys):
+    regression("run", *SHORT, "--output", str(tmp_path))
+    (folder,) = tmp_path.iterdir()
+    before = rows_of(folder)
+    lock = RunFolder(folder).lock
+    lock.acquire()
+    with pytest.raises(SystemExit) as end:
+        regression("run", *SHORT, "--seeds", "3", "--output", str(tmp_path))
+    lock.release()
+    assert end.value.code == 2 and f"{folder} is in use" in capsys.readouterr().err
+    assert rows_of(folder) == before
+
+
+def test_a_seed_that_has_other_rows_than_its_steps_ask_for_is_trained_anew(tmp_path, capsys):
+    """Of seed 0 the second row is gone, seed 1 is there twice: neither is done, and a table shows neither."""
+    regression("run", *SHORT, "--output", str(tmp_path))
+    (folder,) = tmp_path.iterdir()
+    whole = rows_of(folder)
+    header, *lines = (folder / "progress.csv").read_text().splitlines()
+    for damaged in ([header, *lines[:1], *lines[2:]], [header, *lines[:2], *lines[2:], *lines[2:]]):
+        (folder / "progress.csv").write_text("\n".join([*damaged, ""]))
+        capsys.readouterr()
+        regression("run", *SHORT, "--output", str(tmp_path))
+        assert rows_of(folder) == whole
+        assert "it is left out, and a run trains it anew" in capsys.readouterr().err
 
 
 def test_results_of_another_length_get_a_folder_of_their_own(tmp_path):

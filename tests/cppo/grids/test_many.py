@@ -141,6 +141,23 @@ def test_finished_runs_are_trained_on_where_more_steps_are_asked_for(tmp_path):
     assert executor.jobs[0].command[-2:] == ("--total-timesteps", "2000")
 
 
+def test_what_a_folder_says_of_an_earlier_start_is_not_believed(tmp_path):
+    """More steps are asked for; children fail before they begin, by a word, without one, and by a signal."""
+    train(tmp_path, runs_of(0, 1, 2), Scripted(seed2=fail))
+    acts = {"seed0": lambda _: "train.py: error: no such module", "seed1": lambda _: "", "seed2": lambda _: "killed"}
+    code, grid = train(tmp_path, runs_of(0, 1, 2, total_timesteps=2000), Scripted(**acts))
+    assert (code, [run.state for run in grid]) == (1, ["failed"] * 3)
+    reasons = [run.reason for run in grid]
+    assert reasons == ["train.py: error: no such module", "its process ended before it began to train", "killed"]
+
+
+def test_a_run_killed_between_its_new_number_of_steps_and_its_first_is_trained(tmp_path):
+    train(tmp_path, runs_of(0), Scripted())
+    (longer,) = runs_of(0, total_timesteps=2000)
+    RunFolder(tmp_path / longer.name).write_settings(longer.settings, {})
+    assert plan([longer], tmp_path, [])[0].state == "waiting"
+
+
 def test_a_run_trained_with_other_settings_is_refused_before_anything_is_written(tmp_path):
     train(tmp_path, runs_of(1), Scripted())
     with pytest.raises(ValueError, match=r"seed1 was trained with --gamma 0\.99, not 0\.9"):

@@ -1,5 +1,7 @@
 """Films: which steps they show, what is written into them, and that a browser plays them."""
 
+import resource
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ pytest.importorskip("imageio_ffmpeg")
 Image = pytest.importorskip("PIL.Image")
 imageio = pytest.importorskip("imageio.v2")
 
+from cppo.files import CannotWriteError  # noqa: E402
 from cppo.report.film import Clock, annotate, check_film, figures, shots, write_film  # noqa: E402
 from cppo.report.side_by_side import make_film  # noqa: E402
 from cppo.report.trained_agent import Moment, TrainedAgent  # noqa: E402
@@ -71,6 +74,23 @@ def test_figures_are_legible_on_any_picture_and_leave_the_rest_of_it_alone(light
 def test_other_values_give_another_picture():
     picture = np.zeros((360, 480, 3), np.uint8)
     assert (annotate(picture, {"step": "1"}) != annotate(picture, {"step": "2"})).any()
+
+
+def test_a_film_for_which_the_disk_has_no_place_keeps_the_one_before(tmp_path):
+    """A file may grow to half of it, or to all but its last byte, which is written when all pictures are encoded."""
+    path, whole = tmp_path / "film.mp4", tmp_path / "whole.mp4"
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    write_film(whole, pictures, 25)
+    path.write_text("the one before")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for most in (whole.stat().st_size // 2, whole.stat().st_size - 1):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+        try:
+            with pytest.raises(CannotWriteError, match=r"film\.mp4 can't be written: "):
+                write_film(path, pictures, 25)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_text() == "the one before" and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_film_is_one_that_browsers_play(tmp_path):

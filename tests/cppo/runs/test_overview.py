@@ -1,5 +1,11 @@
 """Runs at a glance, read while they are written to."""
 
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from cppo.runs.__main__ import main
@@ -81,6 +87,39 @@ def test_all_runs_are_listed_and_what_is_no_run_has_a_clear_line(tmp_path):
     broken, thesis = lines[3:]
     assert f"{tmp_path / 'runs' / 'broken' / 'config.yaml'} is not the configuration of a run: " in broken
     assert thesis == f"{tmp_path / 'runs' / 'thesis'} is no training run: it has no config.yaml"
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_listed(tmp_path, monkeypatch, capsys):
+    """A folder that is closed, a table that is none, and a name of bytes that are no text."""
+    make_run(tmp_path / "a", "12.34,500,0.25\n")
+    make_run(tmp_path / "b").progress.mkdir()
+    make_run(tmp_path / "c").progress.write_text("x" * 200_000 + "\n1\n")
+    make_run(Path(os.fsdecode(os.fsencode(tmp_path) + b"/z\xff\x1b")), "7,400,2\n")
+    (tmp_path / "closed").mkdir()
+    read = Path.iterdir
+
+    def iterdir(path):
+        if path.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    main(["list", str(tmp_path)])
+    _, first, last, *bad = capsys.readouterr().out.splitlines()
+    assert first.split()[:3] == [str(tmp_path / "a"), "stopped", "500"]
+    assert last.split()[:3] == [str(tmp_path / "z\\udcff\\x1b"), "stopped", "400"]
+    assert [line.partition(" can't be read: ")[0] for line in sorted(bad)] == [
+        str(tmp_path / "b" / "progress.csv"),
+        str(tmp_path / "c" / "progress.csv"),
+        str(tmp_path / "closed"),
+    ]
+    main(["show", os.fsdecode(os.fsencode(tmp_path) + b"/z\xff\x1b")])
+    assert capsys.readouterr().out.startswith(f"run:      {tmp_path}/z\\udcff\\x1b\n")
+
+
+def test_looking_at_runs_imports_no_torch():
+    program = "import sys, cppo.runs.__main__; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3]).returncode == 0
 
 
 def test_a_folder_without_runs(tmp_path):

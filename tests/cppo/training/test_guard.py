@@ -115,7 +115,7 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch, loss):
     outcome = run(tmp_path)
     assert outcome.exit_code == 1
     assert outcome.ending.reason == f"the training diverged after 32 steps: train/value_loss is {loss}"
-    assert RunFolder(tmp_path).rows() == []
+    assert RunFolder(tmp_path).steps_done() == 0
 
 
 def test_weights_that_are_not_finite_are_named(tmp_path, monkeypatch):
@@ -162,3 +162,15 @@ def test_errors_of_the_environment_keep_their_traceback(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="its data are gone"):
         run(tmp_path)
     assert RunFolder(tmp_path).ending().reason == "FileNotFoundError: its data are gone"
+
+
+@pytest.mark.parametrize("code", [0, None, "bye"])
+def test_an_environment_that_ends_the_process_fails_the_run(tmp_path, monkeypatch, code, capsys):
+    def step(self, action):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(Broken, "step", step)
+    outcome = run(tmp_path)
+    assert (outcome.exit_code, RunFolder(tmp_path).state()) == (1, "failed")
+    report(outcome, RunFolder(tmp_path))
+    assert f"train.py: error: the environment called sys.exit({code!r}); " in capsys.readouterr().err

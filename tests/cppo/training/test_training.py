@@ -10,6 +10,7 @@ from cppo import CPPO
 from cppo.runs.folder import Ending, RunFolder
 from cppo.settings.presets import METHODS, preset
 from cppo.settings.settings import Settings
+from cppo.training import logs
 from cppo.training.starting import prepare
 from cppo.training.training import report, save, train
 
@@ -158,6 +159,26 @@ def test_a_second_ctrl_c_during_an_update_stops_at_once(tmp_path, scripted, monk
     assert (outcome.ending.steps, outcome.ending.state, outcome.exit_code) == (32, "stopped", 130)
     assert not RunFolder(tmp_path).model.exists()
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("call", ["TensorBoardLog.write", "RunLogs.sync", "RunLogs.close"])
+def test_a_second_ctrl_c_waits_while_figures_are_written(tmp_path, scripted, monkeypatch, call):
+    """TensorBoard's queue has a lock, which stays as it is where an exception comes just before it is let go of."""
+    name, method = call.split(".")
+    written, finished = getattr(getattr(logs, name), method), []
+
+    def write(*args, **kwargs):
+        for _ in range(0 if finished else 2):
+            signal.raise_signal(signal.SIGINT)
+        result = written(*args, **kwargs)
+        finished.append(True)
+        return result
+
+    monkeypatch.setattr(getattr(logs, name), method, write)
+    _, outcome = run(tmp_path, env=scripted(), algo="ppo")
+    assert finished and RunFolder(tmp_path).state() == outcome.ending.state
+    expected = ("finished", 0) if method == "close" else ("stopped", 130)  # all was done, and just to be closed
+    assert (outcome.ending.state, outcome.exit_code) == expected
 
 
 def test_a_failure_in_training_keeps_its_traceback_and_is_noted(tmp_path, scripted, monkeypatch):

@@ -142,4 +142,37 @@ def test_a_run_goes_on_with_another_process(tmp_path, monkeypatch):
     training = prepare(Settings(**(RUN | {"restart_workers": True, "total_timesteps": 128})).resolved(), folder, [])
     kill_a_worker_in_update(monkeypatch, training, 1)  # before the checkpoint at 64 steps
     assert train(training).exit_code == 0
-    assert len(folder.rows()) == 2
+    assert [*folder.column("time/total_timesteps")] == ["64", "128"]
+
+
+@pytest.mark.parametrize("method", ["state_dict", "reset"])
+def test_a_process_that_dies_when_it_is_asked_for_its_state_or_an_episode_is_replaced(tmp_path, method, capfd):
+    """It ends in the middle of the call, once."""
+    last = tmp_path / "last"
+
+    class Mortal(Restorable):
+        def die_once(self):
+            if last.exists():
+                last.unlink()
+                os._exit(7)
+
+        def reset(self, **kwargs):
+            if method == "reset":
+                self.die_once()
+            return super().reset(**kwargs)
+
+        def state_dict(self):
+            if method == "state_dict":
+                self.die_once()
+            return super().state_dict()
+
+    env = Workers([lambda: Mortal(CART_POLE())] * 2, restart=True)
+    env.seed(0)
+    env.reset()
+    env.step(np.zeros(2, int))
+    last.touch()
+    assert getattr(env, method)() is None or method == "reset"
+    assert "of 2 died after 1 of its steps: its process ended with exit code 7" in capfd.readouterr().err
+    assert sum(env.step(np.zeros(2, int))[2]) == (method == "state_dict")  # its episode is truncated; a reset needn't
+    assert not last.exists()
+    env.close()
