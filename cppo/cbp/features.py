@@ -128,7 +128,7 @@ class FeatureHook(StayingHook):
         :param magnitude: likewise
         """
         if self.awake:
-            self._append(Pass(len(features), mean, magnitude, features.clone() if self._keeps_features else None))
+            self._append(Pass(features.shape[0], mean, magnitude, features.clone() if self._keeps_features else None))
 
     def _summarise(self, features: Tensor) -> Pass:
         if features.dtype.itemsize < 4:
