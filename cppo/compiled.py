@@ -94,7 +94,12 @@ def mean_deviation_by_column(matrix: np.ndarray, centre: np.ndarray) -> np.ndarr
 
 @compile_loop
 def _add_magnitudes(values: np.ndarray, totals: np.ndarray, share: float) -> None:
-    for i in range(values.shape[0]):
+    rows = values.shape[0]
+    fours = rows - rows % 4  # taken together, as fetching and storing the totals takes the time
+    for i in range(0, fours, 4):
+        for j in range(values.shape[1]):
+            totals[j] += abs(values[i, j]) + abs(values[i + 1, j]) + abs(values[i + 2, j]) + abs(values[i + 3, j])
+    for i in range(fours, rows):
         for j in range(values.shape[1]):
             totals[j] += abs(values[i, j])
     for j in range(totals.size):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,55 +24,35 @@ Group = dict[str, Any]
 """A parameter group of an optimizer: its hyperparameters by name."""
 
 
-class _Member(NamedTuple):
-    """A parameter, what the optimizer keeps of it, and where it lies."""
-
-    parameter: nn.Parameter
-    state: dict[str, Any]
-    moments: tuple[Tensor, Tensor]
-    steps: Tensor
-    address: int
-
-    def is_current(self, state: dict[str, Any] | None) -> bool:
-        """Whether everything is where it was."""
-        return (
-            state is self.state
-            and state["exp_avg"] is self.moments[0]
-            and state["exp_avg_sq"] is self.moments[1]
-            and state["step"] is self.steps
-            and self.parameter.data_ptr() == self.address
-        )
-
-
 class _Cohort(NamedTuple):
     """The parameters of a group that have a gradient, as the loop takes them.
 
     :param idle: the group's other parameters
-    :param sources: see ``BirthMap.sources``, of all members' rows and of all their columns
-    :param counts: views of the members' step counts
+    :param addresses: of the parameters
+    :param sources: see ``BirthMap.sources``, of all parameters' rows and of all their columns
+    :param counts: views of their step counts
     """
 
     group: Group
-    members: list[_Member]
+    parameters: list[nn.Parameter]
     idle: list[nn.Parameter]
+    addresses: list[int]
     places: Places
     sources: tuple[np.ndarray, np.ndarray]
     counts: list[Any]
 
-    def gradients(self) -> np.ndarray | None:
+    def gradients(self) -> list[int] | None:
         """Where the gradients lie; None if the loop can't take one, or if other parameters have one than before."""
-        found = [member.parameter.grad for member in self.members]
-        if any(each.grad is not None for each in self.idle):
-            return None
-        addresses = [each.data_ptr() for each in found if type(each) is Tensor and each.is_contiguous()]
-        return np.array(addresses, np.int64) if len(addresses) == len(found) else None
+        found: list[Any] = [parameter.grad for parameter in self.parameters]
+        is_plain = set(map(type, found)) <= {Tensor} and all(map(Tensor.is_contiguous, found))
+        return [*map(Tensor.data_ptr, found)] if is_plain and all(each.grad is None for each in self.idle) else None
 
-    def is_current(self, group: Group, states: Any) -> bool:
+    def is_current(self, group: Group) -> bool:
         """Whether this is the group, as it was."""
         return (
             group is self.group
-            and len(group["params"]) == len(self.members) + len(self.idle)
-            and all(member.is_current(states.get(member.parameter)) for member in self.members)
+            and len(group["params"]) == len(self.parameters) + len(self.idle)
+            and [*map(Tensor.data_ptr, self.parameters)] == self.addresses
             and self.gradients() is not None
         )
 
@@ -89,18 +71,21 @@ class AdamByAge:
         self.optimizer = optimizer
         self.birth_map = birth_map
         self.took_step = False
-        """Whether the step that was redirected last was taken here."""
+        """Whether the optimizer's last step was taken here."""
         self._cohorts: list[_Cohort] = []
+        self._held: list[Any] = []
         self._births: list[Births] = []
         self._nothing_to_do: torch.optim.Optimizer | None = None
 
     def is_current(self) -> bool:
         """Whether all parameters, states and groups are those that were looked up."""
-        groups, states = self.optimizer.param_groups, self.optimizer.state
+        groups, held = self.optimizer.param_groups, _held_by(self.optimizer)
         return (
             bool(self._cohorts)
             and len(self._cohorts) == len(groups)
-            and all(cohort.is_current(group, states) for cohort, group in zip(self._cohorts, groups, strict=True))
+            and len(self._held) == len(held)
+            and all(map(operator.is_, self._held, held))
+            and all(cohort.is_current(group) for cohort, group in zip(self._cohorts, groups, strict=True))
             and all(map(_is_plain, groups))
             and getattr(self.optimizer, "grad_scale", None) is None
         )
@@ -112,16 +97,16 @@ class AdamByAge:
             return False
         cohorts = []
         for group in self.optimizer.param_groups:
-            members = self._members([each for each in group["params"] if each.grad is not None])
-            if members is None or not _is_plain(group):
+            parameters = [each for each in group["params"] if each.grad is not None]
+            if not _is_plain(group) or not self._can_step(parameters):
                 return False
-            cohorts.append(self._cohort(group, members))
-        self._cohorts = cohorts
-        return any(cohort.members for cohort in cohorts)
+            cohorts.append(self._cohort(group, parameters))
+        self._cohorts, self._held = cohorts, _held_by(self.optimizer)
+        return any(cohort.parameters for cohort in cohorts)
 
     def forget(self) -> None:
         """Have everything looked up again before the next step."""
-        self._cohorts, self._births = [], []
+        self._cohorts, self._held, self._births = [], [], []
 
     def forget_births(self) -> None:
         """Have births looked up again before the next step."""
@@ -150,41 +135,38 @@ class AdamByAge:
             padded = np.append(born.numpy(), 0)
             self._births = [Births(*(padded[each].max(axis=0) for each in cohort.sources)) for cohort in self._cohorts]
         for cohort, of_cohort, births in zip(self._cohorts, gradients, self._births, strict=True):
-            if cohort.members:
-                _step(cohort, of_cohort, births)
+            if cohort.parameters:
+                _step(cohort, np.array(of_cohort, np.int64), births)
 
-    def _members(self, parameters: Sequence[nn.Parameter]) -> list[_Member] | None:
-        members = []
+    def _can_step(self, parameters: Sequence[nn.Parameter]) -> bool:
+        """Whether parameters, gradients and moments are what the loop can take."""
         for parameter in parameters:
             state, gradient = self.optimizer.state.get(parameter), parameter.grad
             if not state or gradient is None or not parameter.numel():
-                return None
-            moments = state["exp_avg"], state["exp_avg_sq"]
-            tensors = parameter, gradient, *moments
+                return False
+            tensors = parameter, gradient, state["exp_avg"], state["exp_avg_sq"]
             is_even = all(each.dtype == parameters[0].dtype and each.shape == parameter.shape for each in tensors)
             if not (is_even and all(map(compiled.can_take, tensors)) and type(gradient) is Tensor):
-                return None
-            members.append(_Member(parameter, state, moments, state["step"], parameter.data_ptr()))
-        return members
+                return False
+        return True
 
-    def _cohort(self, group: Group, members: list[_Member]) -> _Cohort:
-        parameters = [member.parameter for member in members]
+    def _cohort(self, group: Group, parameters: list[nn.Parameter]) -> _Cohort:
+        states = [self.optimizer.state[parameter] for parameter in parameters]
         sources = [self._sources_of_matrix(parameter) for parameter in parameters]
         shapes = [(rows.shape[1], columns.shape[1]) for rows, columns in sources]
-        places = Places(
-            np.array(shapes, np.int64).reshape(-1, 2),
-            _addresses(parameters),
-            _addresses([member.moments[0] for member in members]),
-            _addresses([member.moments[1] for member in members]),
-            np.empty(0, members[0].moments[0].numpy().dtype if members else np.float32),
+        addresses = [parameter.data_ptr() for parameter in parameters]
+        means, squares = (
+            np.array([state[name].data_ptr() for state in states], np.int64) for name in ("exp_avg", "exp_avg_sq")
         )
+        kind = np.empty(0, parameters[0].detach().numpy().dtype if parameters else np.float32)
         return _Cohort(
             group,
-            members,
+            parameters,
             [each for each in group["params"] if each.grad is None],
-            places,
+            addresses,
+            Places(np.array(shapes, np.int64).reshape(-1, 2), np.array(addresses, np.int64), means, squares, kind),
             (_side_by_side([rows for rows, _ in sources]), _side_by_side([columns for _, columns in sources])),
-            [memoryview(member.steps.numpy()) for member in members],  # type: ignore[arg-type]
+            [memoryview(state["step"].numpy()) for state in states],
         )
 
     def _sources_of_matrix(self, parameter: nn.Parameter) -> tuple[np.ndarray, np.ndarray]:
@@ -195,7 +177,7 @@ class AdamByAge:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy looks everything up itself: what was found lies in the original."""
-        return self.__dict__ | {"_cohorts": [], "_births": []}
+        return self.__dict__ | {"_cohorts": [], "_held": [], "_births": []}
 
 
 def steps_to_forget(group: Group) -> float:
@@ -217,7 +199,13 @@ def _step(cohort: _Cohort, gradients: np.ndarray, births: Births) -> None:
     steps = int(steps_to_forget(cohort.group))
     corrections = _corrections(rules.beta1, rules.beta2, steps, cohort.places.kind.dtype)
     step_adam(cohort.places, gradients, births, now, corrections, rules)
-    torch.autograd.graph.increment_version([member.parameter for member in cohort.members])
+    torch.autograd.graph.increment_version(cohort.parameters)
+
+
+def _held_by(optimizer: torch.optim.Optimizer) -> list[Any]:
+    """All states of an optimizer's parameters and what is in them, so that one sees whether any was exchanged."""
+    states = optimizer.state.values()
+    return [*states, *chain.from_iterable(state.values() for state in states)]
 
 
 def _side_by_side(lines: Sequence[np.ndarray]) -> np.ndarray:
@@ -252,7 +240,3 @@ def _corrections(beta1: float, beta2: float, most_steps: int, kind: np.dtype) ->
     """Tabulate Adam's corrections after 0, 1, 2, ... steps."""
     steps = np.arange(most_steps + 1, dtype=np.float64)
     return np.stack([1 - beta1**steps, np.sqrt(1 - beta2**steps)]).astype(kind)
-
-
-def _addresses(tensors: Iterable[Tensor]) -> np.ndarray:
-    return np.array([tensor.data_ptr() for tensor in tensors], np.int64)

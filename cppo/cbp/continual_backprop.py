@@ -154,9 +154,8 @@ class ContinualBackprop(nn.Module):
         replace(chosen, self.initializer, self.bias_transfer, optimizer_state)
         for layer in chosen:
             self.cumulative_norms.restart(layer.hidden_layer, layer.replaced)
-        self._steps += 1
-        if self._steps == STEPS_BEFORE_WARNING:
-            self._warn_of_unseen_layers()
+        if self._steps < STEPS_BEFORE_WARNING:  # a module sets its attributes slowly
+            self._count_step()
 
     def _average_activations(self, seen: list[WatchedLayer]) -> list[WatchedLayer]:
         """Rule 1: age the units; move their mean activation f towards mean(h).
@@ -214,16 +213,18 @@ class ContinualBackprop(nn.Module):
         if not self._steps:
             refuse_slow_weights(optimizer)
         is_redirected = args[0] is not optimizer  # by another ContinualBackprop of this optimizer
-        self._has_closure = not is_redirected and (bool(kwargs) or len(args) > 1)
+        has_closure = not is_redirected and (bool(kwargs) or len(args) > 1)
+        if has_closure != self._has_closure:
+            self._has_closure = has_closure
         if step_was_skipped(optimizer):
             return None
-        if not self._has_closure:  # which makes the gradient later
+        if not has_closure:  # which makes the gradient later
             self.integrity.warn_of_other_readers(self.layers)
         if self._needs_gradient:
             self._measure_effects(getattr(optimizer, "grad_scale", None))
         if not self.reset_optimizer_state:
             return None
-        return self.optimizer_state.fast_step(self._has_closure or is_redirected)
+        return self.optimizer_state.fast_step(has_closure or is_redirected)
 
     def _measure_effects(self, scale: Tensor | None) -> None:
         for layer in self.layers:
@@ -235,8 +236,11 @@ class ContinualBackprop(nn.Module):
             self.to(weights.device)
         self.units.follow(weights)
 
-    def _warn_of_unseen_layers(self) -> None:
-        """Warn of layers that are watched in vain."""
+    def _count_step(self) -> None:
+        """Count a step; warn after some of layers that are watched in vain."""
+        self._steps += 1
+        if self._steps < STEPS_BEFORE_WARNING:
+            return
         for layer in self.layers:
             if not layer.age.any() and not layer.total_replaced:
                 warnings.warn(

@@ -120,10 +120,15 @@ class FeatureHook(StayingHook):
         if len(self.passes) == MOST_PASSES:
             self._warn_of_no_step()
 
-    def see(self, features: Tensor) -> None:
-        """Take in the features of a training pass that doesn't go through the reader, shape (samples, n_units)."""
-        if self.awake and len(features) and is_plain(features):
-            self._append(self._summarise(features))
+    def see(self, features: Tensor, mean: Tensor, magnitude: Tensor) -> None:
+        """Take in a training pass that doesn't go through the reader.
+
+        :param features: shape (samples, n_units); a copy is made where they are kept
+        :param mean: see ``Pass``
+        :param magnitude: likewise
+        """
+        if self.awake:
+            self._append(Pass(features.shape[0], mean, magnitude, features.clone() if self._keeps_features else None))
 
     def _summarise(self, features: Tensor) -> Pass:
         if features.dtype.itemsize < 4:

@@ -65,7 +65,6 @@ class FreshOptimizerState(nn.Module):
         self.register_buffer("replaced_at", torch.zeros(self.birth_map.n_units, dtype=torch.int64, device=device))
         self._is_adam = isinstance(optimizer, torch.optim.Adam)
         self._by_age = AdamByAge(optimizer, self.birth_map)
-        self._redirected = False
         self._has_replaced: bool | None = None
         self._births: dict[Tensor, tuple[Tensor, Tensor, int]] = {}
         self.fresh_values = FreshValues(optimizer, list(self.birth_map.parameters), fresh_state)
@@ -97,7 +96,7 @@ class FreshOptimizerState(nn.Module):
 
         :param has_closure: whether the optimizer is going to compute the gradient anew
         """
-        self._redirected = False
+        self._by_age.took_step = False
         if self.fresh_values.is_curious:
             self.fresh_values.look()
         if not self._is_adam or has_closure or not self._has_young():
@@ -106,7 +105,6 @@ class FreshOptimizerState(nn.Module):
             self._forget_births_to_come()  # the states may be those of a younger training
             if not self._by_age.look_up():
                 return None
-        self._redirected = True
         return self._by_age.redirect_step(self.replaced_at)
 
     @torch.no_grad()
@@ -117,8 +115,7 @@ class FreshOptimizerState(nn.Module):
         if self._warning is not None:
             warnings.warn(self._warning, stacklevel=2)
             self._warning = None
-        taken_by_age = self._redirected and self._by_age.took_step
-        self._redirected = False
+        taken_by_age, self._by_age.took_step = self._by_age.took_step, False
         if taken_by_age or not self._is_adam or step_was_skipped(self.optimizer) or not self._has_young():
             return
         for group in self.optimizer.param_groups:

@@ -78,7 +78,7 @@ class UnitState(nn.Module):
     def move_average(self, average: Tensor, layers: Sequence[int], values: Sequence[Tensor]) -> None:
         """Move a running average of some layers' units towards new values: average ← eta average + (1-eta) value."""
         if self._are_all(layers):
-            average.lerp_(torch.cat(list(values)).to(average.dtype), 1 - self.decay_rate)
+            average.lerp_(torch.cat(tuple(values)).to(average.dtype), 1 - self.decay_rate)
             return
         for layer, value in zip(layers, values, strict=True):
             average[self.spans[layer]].lerp_(value.to(average.dtype), 1 - self.decay_rate)
@@ -88,13 +88,14 @@ class UnitState(nn.Module):
 
         :return: how many units of each of these layers are to be replaced now
         """
-        eligible = (self.age > maturity_threshold).cpu().numpy()
-        counts = np.add.reduceat(eligible, [span.start for span in self.spans], dtype=np.int64).tolist()
-        shares, due = self.accumulator.numpy(), []
+        eligible = self.age.cpu().numpy() > maturity_threshold
+        accumulator, due = self.accumulator.numpy(), []
+        shares = accumulator.tolist()
         for layer in layers:
-            share = shares[layer] + replacement_rate * counts[layer]
+            share = shares[layer] + replacement_rate * np.count_nonzero(eligible[self.spans[layer]])
             due.append(int(share))
             shares[layer] = share - due[-1]
+        accumulator[:] = shares
         return due
 
     def restart(self, layer: int, units: Tensor) -> None:

@@ -15,6 +15,8 @@ from cppo.cbp.unit_state import UnitState
 from cppo.cbp.utilities import UnitSignals, Utility
 from cppo.layers.hidden_layer import SEPARATING_NORMS, VALUES_OF_NEW_NORMS, HiddenLayer
 
+NO_UNITS = torch.empty(0, dtype=torch.int64)
+
 
 class WatchedLayer:
     """Sees the features of one hidden layer, judges its units, chooses among them and replaces them.
@@ -32,7 +34,7 @@ class WatchedLayer:
         self.hidden_layer = hidden_layer
         self.name = hidden_layer.name
         self.units = units
-        self.replaced = torch.empty(0, dtype=torch.int64)
+        self.replaced = NO_UNITS
         self.n_samples = 0
         self.n_samples_of_all = 0.0
         self.parts = list(hidden_layer.parts())
@@ -92,8 +94,10 @@ class WatchedLayer:
         Their outgoing weights are zero, so none comes from the outgoing layers; and as their biases are zero, none
         comes from a penalty on weights. Through a norm that mixes units some does come.
         """
+        if self.replaced is NO_UNITS:
+            return False
         bias = self.hidden_layer.incoming_bias
-        if not len(self.replaced) or bias is None or not self.seen or bias.parameter.grad is None:
+        if bias is None or not self.seen or bias.parameter.grad is None:
             return False
         if any(not isinstance(norm, SEPARATING_NORMS) for norm in self.hidden_layer.norms):
             return False
@@ -190,7 +194,7 @@ class WatchedLayer:
 
     def clear_replaced(self) -> None:
         """Begin a step in which no unit has been replaced yet."""
-        self.replaced = self.replaced[:0]
+        self.replaced = NO_UNITS
 
     def choose(self, count: int, maturity_threshold: int) -> None:
         """Mark the mature units of lowest utility for replacement, lowest first; of equal ones the first go."""

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import explained_variance
+from torch import Tensor, nn
 
 from cppo import compiled
-from cppo.fast.loss import Losses, Terms, actor_loss_gradient, critic_loss_gradient
-from cppo.fast.networks import NotPlainError, PlainNetworks, find_plain_networks
+from cppo.fast.gradient import Chain, Losses, Minibatch, Terms, write_gradients
+from cppo.fast.networks import NotPlainError, PlainNetwork, PlainNetworks, find_plain_networks
+
+try:
+    import threadpoolctl
+except ImportError:  # pragma: no cover - the tests run with it
+    threadpoolctl = None
+
+
+_GRADIENT = operator.attrgetter("grad")
 
 
 class ClosedFormUpdate(PPO):
     """Mixin for PPO: the same update, to rounding, in less than half the time.
 
-    The loss of an MlpPolicy with a Gaussian has a gradient of a few lines. Writing it down saves the graph, the
-    modules and the distributions. torch's fused Adam takes the steps, and clipping is skipped where ``max_grad_norm``
-    is infinite. Random numbers are drawn as by the parent, and hooks of the optimizer run as there.
+    One compiled function writes the gradient of a minibatch (``gradient.py``), which saves the graph, the modules and
+    the distributions. torch's fused Adam takes the steps, and clipping is skipped where ``max_grad_norm`` is infinite.
+    Random numbers are drawn as by the parent, hooks of the optimizer run as there. OpenBLAS has one thread
+    meanwhile: two of them on a busy core would wait for each other, and the number of threads would change the sums.
 
     :raises ValueError: at set-up, and in ``train`` if it has changed since, for a policy that the formula doesn't
         cover; names what it is that it doesn't
@@ -37,8 +48,9 @@ class ClosedFormUpdate(PPO):
         """Find actor and critic, and check that the compiled loops can work on them."""
         try:
             networks = find_plain_networks(self.policy)
-            if compiled.numba is None:
-                raise NotPlainError("numba is missing (pip install 'cppo[fast]')")
+            for name, package in (("numba", compiled.numba), ("threadpoolctl", threadpoolctl)):
+                if package is None:
+                    raise NotPlainError(f"{name} is missing (pip install 'cppo[fast]')")
             if self.policy.device.type != "cpu":
                 raise NotPlainError(f"the policy is on {self.policy.device}, not on the cpu")
             if not all(map(compiled.can_take, self.policy.parameters())):
@@ -53,13 +65,11 @@ class ClosedFormUpdate(PPO):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         ask_for_fused_steps(self.policy.optimizer)
-        for parameter in self.policy.parameters():
-            parameter.grad = torch.empty_like(parameter)
-        with torch.no_grad():
-            epochs = self._train_epochs(networks)
+        with torch.no_grad(), threadpoolctl.threadpool_limits(1, user_api="blas"):
+            epochs = self._train_epochs(PolicyGradient(self.policy, networks, self.batch_size))
         self._log_update(epochs)
 
-    def _train_epochs(self, networks: PlainNetworks) -> list[list[Losses]]:
+    def _train_epochs(self, gradient: PolicyGradient) -> list[list[Losses]]:
         """Take the optimizer's steps; return the losses of each epoch's minibatches."""
         terms, epochs = self._terms(), []
         stop = math.inf if self.target_kl is None else 1.5 * self.target_kl
@@ -67,7 +77,9 @@ class ClosedFormUpdate(PPO):
             losses: list[Losses] = []
             epochs.append(losses)
             for data in self._minibatches():
-                losses.append(self._write_gradient(networks, data, terms))
+                if not gradient.can_write(len(data.advantages)):
+                    gradient = PolicyGradient(self.policy, self._find_networks(), len(data.advantages))
+                losses.append(gradient.write(data, terms))
                 if losses[-1].approx_kl > stop:
                     break
                 if math.isfinite(self.max_grad_norm):
@@ -80,23 +92,14 @@ class ClosedFormUpdate(PPO):
                 break
         return epochs
 
-    def _minibatches(self) -> Iterable[RolloutBufferSamples]:
-        """Yield an epoch's minibatches; of a plain buffer all rows are gathered at once, in the same order."""
-        buffer = self.rollout_buffer
-        if type(buffer) is not RolloutBuffer:
-            return buffer.get(self.batch_size)
-        columns = (column.split(self.batch_size) for column in next(buffer.get()))
-        return map(RolloutBufferSamples, *columns)
-
-    def _write_gradient(self, networks: PlainNetworks, data: RolloutBufferSamples, terms: Terms) -> Losses:
-        """Write the gradients of all parameters; return the minibatch's losses."""
-        means = networks.actor.learn_from(data.observations)
-        actor_losses = actor_loss_gradient(means, self.policy.log_std, data, terms)
-        networks.actor.backward(means)
-        values = networks.critic.learn_from(data.observations)
-        value_loss = critic_loss_gradient(values, data, terms)
-        networks.critic.backward(values)
-        return Losses(*actor_losses, value_loss)
+    def _minibatches(self) -> Iterator[Minibatch]:
+        """Yield an epoch's minibatches as arrays; of a plain buffer all rows are gathered at once, in that order."""
+        is_plain = type(self.rollout_buffer) is RolloutBuffer
+        for data in self.rollout_buffer.get(None if is_plain else self.batch_size):
+            columns = [np.ascontiguousarray(column, self.policy.log_std.detach().numpy().dtype) for column in data]
+            size = self.batch_size if is_plain else len(columns[0])
+            for start in range(0, len(columns[0]), size):
+                yield Minibatch(*(column[start : start + size] for column in columns))
 
     def _terms(self) -> Terms:
         return Terms(
@@ -127,6 +130,66 @@ class ClosedFormUpdate(PPO):
         self.logger.record("train/clip_range", self._now(self.clip_range))
         if self.clip_range_vf is not None:
             self.logger.record("train/clip_range_vf", self._now(self.clip_range_vf))
+
+
+class PolicyGradient:
+    """Writes the gradients of a policy's parameters, and shows the features to continual backpropagation's hooks.
+
+    :param policy: whose they are
+    :param networks: its actor and critic
+    :param n_samples: at most, of a minibatch
+    """
+
+    def __init__(self, policy: ActorCriticPolicy, networks: PlainNetworks, n_samples: int) -> None:
+        self._n_samples = n_samples
+        self._parameters = list(policy.parameters())
+        self._gradients = [torch.empty_like(parameter) for parameter in self._parameters]
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+            parameter.grad = gradient
+        self._places = _addresses(self._parameters)
+        self._log_std = policy.log_std.detach().numpy(), policy.log_std.grad.numpy()  # type: ignore[union-attr]
+        self._rooms = [
+            [linear.weight.new_empty(2, n_samples, linear.out_features) for linear in network.linears]
+            for network in networks
+        ]
+        self._chains = [_chain(*each) for each in zip(networks, self._rooms, strict=True)]
+        self._features = [room[0] for rooms in self._rooms for room in rooms[:-1]]
+        self._sizes = [features.shape[1] for features in self._features]
+        readers = [linear for network in networks for linear in network.linears[1:]]
+        self._hooks = [  # FeatureHooks all, as was made sure of
+            (number, hook) for number, reader in enumerate(readers) for hook in reader._forward_pre_hooks.values()
+        ]
+
+    def can_write(self, n_samples: int) -> bool:
+        """Whether as many samples fit in, and no hook of the optimizer has moved a parameter or a gradient."""
+        return (
+            n_samples <= self._n_samples
+            and self._places == _addresses(self._parameters)
+            and all(map(operator.is_, map(_GRADIENT, self._parameters), self._gradients))
+        )
+
+    def write(self, data: Minibatch, terms: Terms) -> Losses:
+        """Write the gradients of a minibatch; return its losses."""
+        seen = np.empty((2, sum(self._sizes)), data.advantages.dtype)
+        losses = write_gradients(*self._chains, *self._log_std, data, terms, seen)
+        means, n_samples = torch.from_numpy(seen.reshape(-1)).split(2 * self._sizes), len(data.advantages)
+        for number, hook in self._hooks:
+            magnitude = means[number + len(self._sizes)]
+            hook.see(self._features[number][:n_samples], means[number], magnitude)  # type: ignore[attr-defined]
+        return losses
+
+
+def _chain(network: PlainNetwork, rooms: list[Tensor]) -> Chain:
+    weights, biases = [each.weight for each in network.linears], [each.bias for each in network.linears]
+    outputs, errors = zip(*rooms, strict=True)
+    matrices = weights, biases, map(_GRADIENT, weights), map(_GRADIENT, biases), outputs, errors
+    places = np.array([_addresses(each) for each in matrices], np.int64)
+    widths = np.array([weights[0].shape[1], *map(len, weights)], np.int64)
+    return Chain(widths, places, network.activation is nn.ReLU, weights[0].detach().numpy()[:0])
+
+
+def _addresses(tensors: Iterable[Tensor]) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]
 
 
 def ask_for_fused_steps(optimizer: torch.optim.Optimizer) -> None:

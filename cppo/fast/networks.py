@@ -1,7 +1,6 @@
 """Actor and critic of an MlpPolicy as chains of matrices, computed without torch's modules and autograd.
 
-Between two steps of a physics engine, or in minibatches of a hundred samples, modules, hooks and the graph cost more
-time than the matrix products.
+Between two steps of a physics engine modules, hooks and the graph cost more time than the matrix products.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import DiagGaussianDistribution
@@ -18,101 +18,38 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cppo.cbp.features import FeatureHook
-from cppo.fast.matmul import matmul_for
 
-Activate = Callable[[Tensor], Tensor]
-Slope = Callable[[Tensor, Tensor], Tensor]
+Matrices = tuple[np.ndarray, ...]
 
-
-def _through_relu(error: Tensor, given: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward.grad_input(error, given, 0, grad_input=error)
-
-
-def _through_tanh(error: Tensor, given: Tensor) -> Tensor:
-    return torch.ops.aten.tanh_backward.grad_input(error, given, grad_input=error)
-
-
-ACTIVATIONS: dict[type[nn.Module], tuple[Activate, Activate, Slope]] = {
-    nn.ReLU: (torch.relu, torch.relu_, _through_relu),
-    nn.Tanh: (torch.tanh, torch.tanh_, _through_tanh),
-}
-"""Activations, the same in place, and how an error passes back through them in place, given their output."""
+ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {nn.ReLU: torch.relu, nn.Tanh: torch.tanh}
 
 
 class NotPlainError(ValueError):
     """A policy computes with more than two chains of linear layers and a Gaussian; the message says what."""
 
 
-class Workspace(NamedTuple):
-    """Memory for what a network computes in a minibatch.
-
-    :param outputs: of each linear layer
-    :param errors: the loss' gradients by each linear layer's input
-    """
-
-    outputs: list[Tensor]
-    errors: list[Tensor]
-
-
-class PlainNetwork:
+class PlainNetwork(NamedTuple):
     """A chain of linear layers with one activation between them.
 
     :param linears: the layers, the output's last
     :param activation: the class of the modules between them
     """
 
-    def __init__(self, linears: list[nn.Linear], activation: type[nn.Module]) -> None:
-        self.linears = linears
-        self.activation = activation
-        # Looking them up in the modules takes a microsecond each.
-        self._parameters = [(linear.weight, linear.bias) for linear in linears]
-        self._matmuls = [matmul_for(linear.weight) for linear in linears]
-        self._activate, self._activate_in_place, self._slope = ACTIVATIONS[activation]
-        self._given: list[Tensor] = []
-        self._workspaces: dict[int, Workspace] = {}
+    linears: list[nn.Linear]
+    activation: type[nn.Module]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Compute the output as the modules do, bit for bit."""
         *hidden, last = self.linears
         for linear in hidden:
-            x = self._activate(functional.linear(x, linear.weight, linear.bias))
+            x = ACTIVATIONS[self.activation](functional.linear(x, linear.weight, linear.bias))
         return functional.linear(x, last.weight, last.bias)
 
-    def learn_from(self, x: Tensor) -> Tensor:
-        """Compute the output to rounding, keep what ``backward`` needs, and show the features to CBP's hooks.
-
-        The output and the features are overwritten by the next call.
-        """
-        self._given = []
-        outputs = self._workspace_for(x).outputs
-        for number, (weight, bias) in enumerate(self._parameters):
-            x = self._activate_in_place(x) if number else x
-            self._given.append(x)
-            for hook in self.linears[number]._forward_pre_hooks.values():
-                hook.see(x)  # type: ignore[attr-defined] # a FeatureHook's, as was made sure of
-            x = self._matmuls[number].output(x, weight, bias, outputs[number])
-        return x
-
-    def backward(self, error: Tensor) -> None:
-        """Write the gradients of all weights, given that of the output of the last ``learn_from``."""
-        errors = self._workspace_for(error).errors
-        for number in range(len(self.linears) - 1, -1, -1):
-            (weight, bias), given, matmul = self._parameters[number], self._given[number], self._matmuls[number]
-            assert weight.grad is not None
-            matmul.weight_gradient(error, given, weight.grad)
-            torch.sum(error, 0, out=bias.grad)
-            if number:
-                error = self._slope(matmul.input_gradient(error, weight, errors[number]), given)
-
-    def _workspace_for(self, batch: Tensor) -> Workspace:
-        """Memory for as many samples; asking the system for new memory takes longer than filling it."""
-        n = len(batch)
-        if n not in self._workspaces:
-            self._workspaces[n] = Workspace(
-                [batch.new_empty(n, linear.out_features) for linear in self.linears],
-                [batch.new_empty(n, linear.in_features) for linear in self.linears],
-            )
-        return self._workspaces[n]
+    def arrays(self) -> tuple[Matrices, Matrices, bool]:
+        """Take weights and biases as arrays that share their memory; say whether the activation is a ReLU."""
+        weights = tuple(linear.weight.detach().numpy() for linear in self.linears)
+        biases = tuple(linear.bias.detach().numpy() for linear in self.linears)
+        return weights, biases, self.activation is nn.ReLU
 
 
 class PlainNetworks(NamedTuple):

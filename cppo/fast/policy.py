@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import Tensor, nn
+from torch import Tensor
 
 from cppo.compiled import can_take, compile_loop
-from cppo.fast.networks import NotPlainError, PlainNetwork, PlainNetworks, find_plain_networks
+from cppo.fast.gradient import tanh
+from cppo.fast.networks import NotPlainError, PlainNetworks, find_plain_networks
 
 LOG_ROOT_TWO_PI = math.log(math.sqrt(2 * math.pi))
 MOST_ROWS = 16
@@ -72,7 +73,7 @@ class QuickMlpPolicy(LeanMlpPolicy):
         self._arrays = None
         networks, parameters = self._networks, list(self.parameters())
         if networks is not None and all(can_take(each) and each.dtype == torch.float32 for each in parameters):
-            self._arrays = *_layers(networks.actor), *_layers(networks.critic), self.log_std.detach().numpy()
+            self._arrays = *networks.actor.arrays(), *networks.critic.arrays(), self.log_std.detach().numpy()
             self._owners = tuple(module._parameters for module in self.modules() if module._parameters)
             self._addresses = self._find_addresses()
 
@@ -103,15 +104,6 @@ class QuickMlpPolicy(LeanMlpPolicy):
     def __getstate__(self) -> dict[str, Any]:
         # The arrays lie where this policy's weights are; a copy has its own.
         return self.__dict__ | {"_arrays": None, "_owners": ()}
-
-
-def _layers(network: PlainNetwork) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], bool]:
-    """Take weights and biases as arrays that share their memory; say whether the activation is a ReLU."""
-    return (
-        tuple(linear.weight.detach().numpy() for linear in network.linears),
-        tuple(linear.bias.detach().numpy() for linear in network.linears),
-        network.activation is nn.ReLU,
-    )
 
 
 @compile_loop
@@ -145,10 +137,11 @@ def _through(
 ) -> np.ndarray:
     """Compute the output of a chain of linear layers with an activation between them."""
     for number in range(len(weights)):
-        if number and is_relu:
-            given = np.maximum(given, np.float32(0))
-        elif number:
-            given = np.tanh(given)
+        if number:
+            for i in range(given.shape[0]):
+                for j in range(given.shape[1]):
+                    h = given[i, j]
+                    given[i, j] = (np.float32(0) if h < 0 else h) if is_relu else tanh(h, True)
         given = _linear(given, weights[number], biases[number])
     return given
 

@@ -86,7 +86,7 @@ class UnitWeights:
             if self.axis == 0:
                 return torch.from_numpy(compiled.mean_magnitude_by_row(matrix))
             columns = torch.from_numpy(compiled.mean_magnitude_by_column(matrix))
-            return columns if len(columns) == self.n_units else columns.view(self.n_units, -1).mean(dim=1)
+            return columns if columns.numel() == self.n_units else columns.view(self.n_units, -1).mean(dim=1)
         weights = self.view().abs()
         if weights.ndim == 2 and self.axis == 1:
             return mean_over_rows(weights)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from unittest import mock
 
@@ -18,20 +18,16 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor
 from torch.distributions import Distribution
 
-from cppo.fast import closed_form, matmul
-from cppo.fast.closed_form import ClosedFormUpdate
-from cppo.fast.networks import PlainNetwork, Workspace
+from cppo.fast import closed_form
 from cppo.fast.policy import LeanMlpPolicy, QuickMlpPolicy
 from cppo_envs.vec_env import WalkerVecEnv
 from tests.bench.update import seconds, with_rollout
 
 N_ENVS, STEPS, ROLLOUT = 4, 60, 2048
 TURNS, COMPILER = 9, "inductor"
-WORKSPACE_FOR = PlainNetwork._workspace_for
 Timed = Callable[[], float]
 
 
@@ -127,30 +123,10 @@ def with_two_threads() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
-def one_by_one(model: ClosedFormUpdate) -> Iterable[RolloutBufferSamples]:
-    """Gather each minibatch by itself, as stable-baselines3 does."""
-    return model.rollout_buffer.get(model.batch_size)
-
-
-def new_workspace(network: PlainNetwork, batch: torch.Tensor) -> Workspace:
-    """Take new memory for each minibatch."""
-    network._workspaces.clear()
-    return WORKSPACE_FOR(network, batch)
-
-
 def as_torch_would(optimizer: torch.optim.Optimizer) -> None:
     """Leave the choice of Adam's implementation to torch."""
     for group in optimizer.param_groups:
         group["fused"] = None
-
-
-WITHOUT = {
-    "its memory for products": partial(mock.patch.object, PlainNetwork, "_workspace_for", new_workspace),
-    "gathering an epoch's rows at once": partial(mock.patch.object, ClosedFormUpdate, "_minibatches", one_by_one),
-    "products by oneDNN (AMD only)": partial(mock.patch.object, matmul, "onednn_is_faster", lambda: False),
-    "torch's fused Adam": partial(mock.patch.object, closed_form, "ask_for_fused_steps", as_torch_would),
-}
-"""Levers of the closed form."""
 
 
 def levers() -> dict[str, Timed]:
@@ -170,7 +146,10 @@ def levers() -> dict[str, Timed]:
         "update: Adam fused": updating(flags={"fused": True}),
         "update: two threads": updating(with_two_threads),
         "update: closed form (with fused Adam)": updating(update="closed-form"),
-    } | {f"  without {name}": updating(around, update="closed-form") for name, around in WITHOUT.items()}
+        "  without torch's fused Adam": updating(
+            partial(mock.patch.object, closed_form, "ask_for_fused_steps", as_torch_would), update="closed-form"
+        ),
+    }
 
 
 def main() -> None:

@@ -1,8 +1,11 @@
 """How fast whole training runs are: CPPO on our ant against stable-baselines3's PPO on AntBulletEnv-v0, on one core.
 
-``python -m tests.bench.training`` prints the ratio, where CPPO's time goes, and the memory of its process. Both step
-four environments and learn at the nature settings (2048 steps, 160 minibatches of 128, 2 x 256 ReLU). CPPO replaces
-units in its steady state, see ``tests/bench/update.py``, and logs as ``train.py`` does; stable-baselines3 logs nothing.
+``python -m tests.bench.training`` prints each one's speed and its ratio to two others, medians with the least and the
+most of all turns: to stable-baselines3's PPO as it is, and to the same with the faster policy of our runs
+(``LeanMlpPolicy``). Seconds are the processor's, as others may use the machine. All step four environments and learn at
+the nature settings (2048 steps, 160 minibatches of 128, 2 x 256 ReLU). CPPO replaces units in its steady state, see
+``tests/bench/update.py``, and logs as ``train.py`` does; stable-baselines3 logs nothing. Then come where CPPO's time
+goes, and the memory of its process.
 """
 
 from __future__ import annotations
@@ -25,28 +28,35 @@ import pybullet
 import pybullet_envs_gymnasium  # noqa: F401  registers AntBulletEnv-v0
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.env_util import make_vec_env as sb3_vec_env
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.policies import ActorCriticPolicy
 
+from cppo.fast.policy import LeanMlpPolicy
 from cppo.plasticity.callback import PlasticityCallback
-from cppo.training.agent import build_model
+from cppo.training.agent import PPO_FIELDS, draw_initial_weights, policy_arguments
+from cppo.training.environments import make_vec_env
 from cppo.training.progress import Progress
 from cppo.training.starting import build
 from tests.bench.update import age, nature, seconds, with_rollout
 
 ROLLOUT = 2048
 TURNS = 8
-THEIRS = "PPO of stable-baselines3 on AntBulletEnv-v0"
+PLAIN = "PPO of stable-baselines3 on AntBulletEnv-v0"
+LEAN = "  the same with our policy class"
+ON_OURS = "PPO of stable-baselines3 on SlipperyAnt-v0"
 UPDATES = ("autograd", "closed-form")
 """CPPO's, on SlipperyAnt-v0."""
 Turn = Callable[[], None]
 
 
-def theirs() -> Turn:
-    """A turn, a rollout and an update, of stable-baselines3's PPO."""
-    settings = nature(algo="ppo", env="AntBulletEnv-v0", n_envs=4)
-    model = build_model(settings, make_vec_env("AntBulletEnv-v0", settings.n_envs))
-    model.verbose = 0
+def theirs(policy: type[ActorCriticPolicy] | str, env: str, **options: Any) -> Turn:
+    """A turn, a rollout and an update, of stable-baselines3's PPO with one of its policies or ours."""
+    settings = nature(algo="ppo", env=env, n_envs=4, processes=False, **options)
+    envs = make_vec_env(settings) if settings.is_slippery else sb3_vec_env(env, settings.n_envs)
+    arguments = {name: getattr(settings, name) for name in PPO_FIELDS} | {"verbose": 0}
+    model = PPO(policy, envs, policy_kwargs=policy_arguments(settings), **arguments)
+    draw_initial_weights(model.policy, settings)
     return lambda: model.learn(ROLLOUT, reset_num_timesteps=False)
 
 
@@ -64,9 +74,15 @@ def ours(folder: str, update: str) -> tuple[Turn, PPO]:
 
 
 def taken(turn: Turn) -> float:
-    begin = time.perf_counter()
+    begin = time.process_time()
     turn()
-    return time.perf_counter() - begin
+    return time.process_time() - begin
+
+
+def spread(values: list[float], form: str) -> str:
+    """The median, the least and the most."""
+    middle, least, most = (format(each, form) for each in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})"
 
 
 class Stopwatch:
@@ -80,11 +96,11 @@ class Stopwatch:
 
         @wraps(timed)
         def run(*args: Any, **kwargs: Any) -> Any:
-            begin = time.perf_counter()
+            begin = time.process_time()
             try:
                 return timed(*args, **kwargs)
             finally:
-                self.seconds[name] += time.perf_counter() - begin
+                self.seconds[name] += time.process_time() - begin
 
         setattr(owner, function, run)
 
@@ -139,13 +155,19 @@ def main() -> None:
         contestants = {update: ours(os.path.join(folder, update), update) for update in UPDATES}
         # Of this process with both agents and eight ants, before stable-baselines3's own are there.
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        turns_of = {THEIRS: theirs()} | {name: turn for name, (turn, _) in contestants.items()}
-        turns_of[THEIRS]()
+        turns_of = {
+            PLAIN: theirs("MlpPolicy", "AntBulletEnv-v0"),
+            LEAN: theirs(LeanMlpPolicy, "AntBulletEnv-v0"),
+            ON_OURS: theirs("MlpPolicy", "SlipperyAnt-v0", frictions=(0.8,)),
+        }
+        for turn in turns_of.values():
+            turn()
+        turns_of |= {f"CPPO on SlipperyAnt-v0, {name}": turn for name, (turn, _) in contestants.items()}
         times = [{name: taken(turn) for name, turn in turns_of.items()} for _ in range(turns)]
         for name in turns_of:
-            rate = ROLLOUT / statistics.median(each[name] for each in times)
-            ratio = statistics.median(each[THEIRS] / each[name] for each in times)
-            print(f"{name:46} {rate:5.0f} steps/s, ratio {ratio:.2f}")
+            rate = spread([ROLLOUT / each[name] for each in times], ".0f")
+            ratios = [spread([each[other] / each[name] for each in times], ".2f") for other in (PLAIN, LEAN)]
+            print(f"{name:44} {rate} steps/s; ratio {ratios[0]}, to the second {ratios[1]}")
         spent = {name: where_it_goes(*contestants[name], name, turns) for name in UPDATES}
     print("where CPPO's time goes, microseconds a step:")
     for part in spent[UPDATES[0]]:

@@ -1,14 +1,17 @@
 """The update with the gradient written down: stable-baselines3's, to rounding."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import nn
 
 from cppo import CPPO
@@ -135,9 +138,10 @@ def test_what_it_does_not_cover_is_refused_at_setup(name: str) -> None:
         with_closed_form(PPO)(**arguments)
 
 
-def test_without_numba_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cppo.compiled.numba", None)
-    with pytest.raises(ValueError, match=r"can't run: numba is missing \(pip install 'cppo\[fast\]'\)"):
+@pytest.mark.parametrize("package", ["numba", "threadpoolctl"])
+def test_without_the_extra_fast_it_is_refused(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr({"numba": "cppo.compiled"}.get(package, "cppo.fast.closed_form") + f".{package}", None)
+    with pytest.raises(ValueError, match=rf"can't run: {package} is missing \(pip install 'cppo\[fast\]'\)"):
         with_closed_form(PPO)("MlpPolicy", "Pendulum-v1")
 
 
@@ -212,3 +216,65 @@ def test_a_users_buffer_draws_its_own_minibatches() -> None:
         update(model)
     for one, other in zip(own.policy.parameters(), plain.policy.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+class Large(RolloutBuffer):
+    """A buffer that gives out larger minibatches than were asked for, of other numbers."""
+
+    def get(self, batch_size: int | None = None):
+        for data in super().get(2 * (batch_size or 0)):
+            yield RolloutBufferSamples(*(column.double() for column in data))
+
+
+def test_a_users_minibatches_may_be_larger_and_of_other_numbers() -> None:
+    theirs, ours = with_rollout(PPO, batch_size=80), with_rollout(with_closed_form(PPO))
+    ours.rollout_buffer.__class__ = Large
+    update(theirs)
+    update(ours)
+    for one, other in zip(ours.policy.parameters(), theirs.policy.parameters(), strict=True):
+        assert (one - other).abs().max() < 3e-6
+
+
+def forget_gradients(policy: ActorCriticPolicy) -> None:
+    policy.optimizer.zero_grad(set_to_none=True)
+
+
+def move(policy: ActorCriticPolicy) -> None:
+    for parameter in policy.parameters():
+        parameter.data = parameter.data.clone()
+
+
+@pytest.mark.parametrize("change", [forget_gradients, move])
+def test_hooks_of_the_optimizer_may_move_what_it_works_on(change: Callable[[ActorCriticPolicy], None]) -> None:
+    theirs, ours = with_rollout(PPO, n_epochs=2), with_rollout(with_closed_form(PPO), n_epochs=2)
+    ours.policy.optimizer.register_step_post_hook(lambda *_: change(ours.policy))
+    update(theirs)
+    update(ours)
+    for one, other in zip(ours.policy.parameters(), theirs.policy.parameters(), strict=True):
+        assert (one - other).abs().max() < 3e-6
+
+
+def test_features_of_a_step_that_was_not_taken_are_kept_for_the_next() -> None:
+    """With early stopping, the minibatch that was too far off is seen but not learned from."""
+    arguments = {"utility": "mean_corrected_contribution", "target_kl": 1e-5, "n_epochs": 3} | CONTINUAL
+    theirs, ours = with_rollout(CPPO, **arguments), with_rollout(with_closed_form(CPPO), **arguments)
+    for model in (theirs, ours):
+        update(model)
+        model.target_kl = None
+        update(model)
+    for layer, other in zip(ours.continual_backprop.layers, theirs.continual_backprop.layers, strict=True):
+        torch.testing.assert_close(layer.utility, other.utility, rtol=1e-3, atol=1e-6)
+
+
+def test_blas_has_one_thread_in_an_update_and_its_own_number_afterwards() -> None:
+    def counts() -> set[int]:
+        found = threadpoolctl.threadpool_info()
+        return {each["num_threads"] for each in found if each["user_api"] == "blas"}
+
+    model, seen = with_rollout(with_closed_form(PPO)), []
+    model.policy.optimizer.register_step_post_hook(lambda *_: seen.append(counts()))
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = counts()
+        update(model)
+        assert seen == [{1}, {1}, {1}]
+        assert counts() == before
