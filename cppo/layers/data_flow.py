@@ -270,6 +270,8 @@ class DataFlow(TorchFunctionMode):
                     what = "it" if module is units.incoming else f"read by {name}, which"
                     units.leave_out(f"{what} is used {uses} times in one forward pass")
             units.left_out = units.obstacle if units.readers else units.left_out
+        self.inputs.clear()
+        self.running.clear()
         return traced
 
 

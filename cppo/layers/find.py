@@ -69,7 +69,15 @@ def _trace_once(
         flow = DataFlow(module, [*before.tensors, *constants])
         with flow:
             outputs = run()
-        return flow.conclude(outputs, before), flow.origins.strangers
+        traced = flow.conclude(outputs, before)
+        del outputs
+        flow.units.notice_outliving()
+        return traced, flow.origins.strangers
+
+
+def _refuse_scripted_modules(module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError(f"{type(module).__name__} is scripted, so its data can't be followed: give what it was made of")
 
 
 def _refuse_lazy_modules(module: nn.Module) -> None:
@@ -120,6 +128,7 @@ def find_layers(module: nn.Module, example_input: Any = None) -> tuple[list[Hidd
     :raises ValueError: as ``find_hidden_layers``
     """
     module = unwrapped(module)
+    _refuse_scripted_modules(module)
     traced, runs = on_example(module, example_input, partial(_trace_both_modes, module))
     leave_out_what_leaks(module, traced, runs)
     replaceable(traced, type(module).__name__)

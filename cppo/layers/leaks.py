@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from cppo.layers.hidden_layer import HiddenLayer, is_norm
 from cppo.layers.observe import observing
-from cppo.layers.reach import NUMBERS, reachable
+from cppo.layers.reach import VALUES, reachable
 from cppo.layers.records import sort_out
 from cppo.layers.snapshot import Snapshot
 from cppo.layers.traced_units import TracedUnits
@@ -163,7 +163,7 @@ def _values(
         return [
             each.detach().clone() if isinstance(each, Tensor) else np.array(each)
             for each in (*reachable(outputs, *held.news()), *held.values)
-            if isinstance(each, (Tensor, np.ndarray, *NUMBERS)) and not isinstance(each, nn.Parameter)
+            if isinstance(each, (Tensor, np.ndarray, *VALUES)) and not isinstance(each, nn.Parameter)
         ]
 
 
@@ -222,8 +222,10 @@ class Statistics(TorchFunctionMode):
 def _alike(one: Any, other: Any) -> bool:
     """Whether two values are the same but for rounding; what isn't finite in one of them says nothing."""
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        if one.dtype == object or one.dtype != other.dtype or one.dtype.kind not in "biufc":
+        if "O" in (one.dtype.kind, other.dtype.kind):
             return True
+        if one.dtype != other.dtype or one.dtype.kind not in "biufc":
+            return np.array_equal(one, other)
         one, other = torch.from_numpy(one), torch.from_numpy(other)
     if type(one) is not type(other) or one.shape != other.shape or one.dtype != other.dtype:
         return False
