@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cppo.layers.hidden_layer import is_norm
+from cppo.layers.norms import is_norm
 from cppo.layers.snapshot import Snapshot
 
 

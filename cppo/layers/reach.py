@@ -28,7 +28,7 @@ _ENDS = (
 
 
 def reachable(*roots: Any) -> Iterator[Any]:
-    """Everything that can be reached from some objects, nearest first, each object once, but numbers and text each time.
+    """Everything that can be reached from some objects, nearest first, each object once, but text and numbers always.
 
     An object's ``__dict__`` and a function's cells are objects too; a module's attributes are reached at once, but for
     its hooks. What an optimizer, a class or a global name holds is not looked at: it is shared with others. Of more
@@ -114,4 +114,5 @@ def is_place(thing: Any) -> bool:
     return isinstance(thing, _PLACES)
 
 
-_PLACES = (itertools.count, *(type(iter(each)) for each in ((), [], range(0), "", b"")))
+_ITERATED: tuple[Any, ...] = ((), [], range(0), "", b"")
+_PLACES = (itertools.count, *(type(iter(each)) for each in _ITERATED))

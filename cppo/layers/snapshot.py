@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from array import array as PackedArray
+from array import array as packed_array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -71,12 +71,20 @@ def _global_generators() -> Iterator[PutBack]:
 
 
 def _tensor(tensor: Tensor, is_buffer: bool) -> Iterator[PutBack]:
-    if nn.parameter.is_lazy(tensor):
+    if not _can_compare(tensor):
         return
     if isinstance(tensor, nn.Parameter):
         yield partial(_put_back_parameter, tensor, tensor.requires_grad, tensor.grad)
     if is_buffer or tensor.numel() * tensor.element_size() <= MOST_BYTES:
         yield partial(_put_back_values, tensor, tensor.detach(), tensor.detach().clone())
+
+
+def _can_compare(tensor: Tensor) -> bool:
+    """Whether a tensor's values can be compared: those of lazy, sparse, nested, fake and other such tensors can't."""
+    try:
+        return not nn.parameter.is_lazy(tensor) and torch.equal(tensor, tensor) in (True, False)
+    except Exception:
+        return False
 
 
 def _put_back_parameter(parameter: nn.Parameter, requires_grad: bool, gradient: Tensor | None) -> None:
@@ -183,7 +191,7 @@ _UNDO: tuple[tuple[Any, Callable[[Any], PutBack]], ...] = (
     (dict, _items),
     ((list, deque), lambda thing: partial(_put_back_sequence, thing, tuple(thing))),
     (set, lambda thing: partial(_put_back_set, thing, frozenset(thing))),
-    ((bytearray, PackedArray), lambda thing: partial(_put_back_bytes, thing, thing[:])),
+    ((bytearray, packed_array), lambda thing: partial(_put_back_bytes, thing, thing[:])),
     (np.ndarray, _array),
     (CellType, lambda cell: partial(_put_back_cell, cell, contents_of(cell))),
     (np.random.BitGenerator, lambda bits: partial(setattr, bits, "state", bits.state)),

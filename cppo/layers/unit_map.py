@@ -103,7 +103,7 @@ class UnitMap:
     def notice_outliving(self) -> None:
         """Leave out the units whose features outlive the run, and forget all others; to be called at the very end.
 
-        Whoever has kept them, out of sight (in a global name, a class, a hook), may read them later.
+        Whoever has kept them, out of sight (in a class, a global name), may read them later.
         """
         held = [(weakref.ref(each.tensor), layers_in(each.labels)) for each in self.located.values()]
         self.located.clear()
@@ -113,5 +113,5 @@ class UnitMap:
         for tensor, layers in held:
             for layer in layers if tensor() is not None else ():
                 self.units(layer).leave_out(
-                    "its features outlive the forward pass, kept in a hook, a class or a global name, to be read later"
+                    "its features outlive the forward pass, kept in a class, a global name or the like, to be read later"
                 )
