@@ -65,7 +65,7 @@ def check_seed(seed: int | None) -> None:
 
 
 def check_modules(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Check that the module is a module and the optimizer an optimizer.
+    """Check that the module is a module and the optimizer an optimizer whose step calls hooks.
 
     :raises TypeError: if one isn't
     """
@@ -76,3 +76,8 @@ def check_modules(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
+    if not (getattr(type(optimizer).step, "hooked", False) and hasattr(optimizer, "_optimizer_step_post_hooks")):
+        raise TypeError(
+            f"{type(optimizer).__name__} calls no hooks at its steps, for its __init__ does not call "
+            "torch.optim.Optimizer's: if it wraps another optimizer, give that one"
+        )

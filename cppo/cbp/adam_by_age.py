@@ -219,7 +219,7 @@ def _is_plain(group: Group) -> bool:
     """Whether a group's steps are those of Adam's plain or fused implementation, which the loop equals to rounding."""
     others = ("foreach", "amsgrad", "capturable", "differentiable")
     numbers = (group["lr"], group["eps"], *group["betas"])
-    return bool(group["params"]) and not any(group[name] for name in others) and not any(map(torch.is_tensor, numbers))
+    return not any(group[name] for name in others) and not any(map(torch.is_tensor, numbers))
 
 
 def _rules(group: Group) -> Rules:

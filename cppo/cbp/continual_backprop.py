@@ -67,7 +67,8 @@ class ContinualBackprop(nn.Module):
     :param reset_optimizer_state: give a new unit's weights the optimizer state of new parameters
     :param hidden_layers: the layers to watch, where tracing can't tell
     :param seed: of the new units' weights; None derives it from torch's own seed
-    :param example_input: what to trace the module with (see ``find_hidden_layers``)
+    :param example_input: what to trace the module with (see ``find_hidden_layers``); with ``hidden_layers`` it checks
+        that nothing else reads them
     :param fresh_state: what tensors in the state of an optimizer of one's own start from, by their names: a number, or
         a function of the parameter; needed only where it can't be seen in the first step
     :raises TypeError: if the module or the optimizer is none
@@ -75,6 +76,7 @@ class ContinualBackprop(nn.Module):
         ``ContinualBackprop`` watches one of them
     """
 
+    @torch.inference_mode(False)  # in it, the state would be tensors that never change
     def __init__(
         self,
         module: nn.Module,

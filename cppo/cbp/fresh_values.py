@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,7 +45,8 @@ class FreshValues:
         given: Mapping[str, Fresh] | None = None,
     ) -> None:
         self.optimizer, self.parameters, self.given = optimizer, list(parameters), dict(given or {})
-        self.is_curious = not is_known(optimizer)
+        self.is_known = is_known(optimizer)
+        self.is_curious = not self.is_known
         self.numbers: dict[str, list[float | None]] = {}
         """What each tensor starts from, by its name and for each parameter; None where it wasn't seen."""
         self.copies: list[str] = []
@@ -128,6 +129,15 @@ class FreshValues:
                 unknown.append(name)
         self._has_said |= set(unknown)
         return unknown
+
+    def made_late(self, names: Iterable[str]) -> list[str]:
+        """The tensors of which it was never seen what they start from, as they came after the first step; once each."""
+        if self.is_known:
+            return []
+        seen = {*self.numbers, *self.copies, *self.given, *ZERO_WHEN_NEW, *self._has_said}
+        late = [name for name in names if name not in seen and not are_slow_weights(name)]
+        self._has_said |= set(late)
+        return late
 
     def _note(self, parameter: Any, name: str, value: Any) -> None:
         position = self._position(parameter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ SCRIPTING = "__prepare_scriptable__"
 HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs")
 
 
-class StayingHook:
+class StayingHook(ABC):
     """A forward pre-hook that no copy or pickle of its module takes along, so that a copy alone is a plain module.
 
     Whoever has such hooks attaches copies of them to the copied modules, once he is copied or unpickled himself.
@@ -49,9 +50,9 @@ class StayingHook:
             del module.__dict__[SCRIPTING]
         self._handle = self._module = None
 
+    @abstractmethod
     def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Called by torch before the module runs, with what it was called with."""
-        raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_handle": None, "_module": None}

@@ -57,10 +57,11 @@ class Integrity:
             if layer.name not in self._warned and layer.gets_unexplained_gradient():
                 self._warned.add(layer.name)
                 warnings.warn(
-                    f"{layer.name}: units that were just replaced get a gradient, though their outgoing weights are "
+                    f"{layer.name}: units that were just replaced get a gradient, though their outgoing weights were "
                     "zero: something that is not among their recorded outgoing layers reads them, such as a module "
-                    "outside of the one given, or gradients of earlier steps were not set to zero. If another module "
-                    "shares the layer, give ContinualBackprop one module that holds both and runs both",
+                    "outside of the one given; or gradients of earlier steps were not set to zero; or something else "
+                    "changed those weights, as an optimizer's slow weights do. If another module shares the layer, "
+                    "give ContinualBackprop one module that holds both and runs both",
                     stacklevel=2,
                 )
 

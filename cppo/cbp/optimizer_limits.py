@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cppo.cbp.fresh_values import KNOWN, are_slow_weights, is_tf_like
 
@@ -38,6 +39,22 @@ def what_stays_old(optimizer: torch.optim.Optimizer) -> str | None:
     )
 
 
+def what_lies_elsewhere(optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor]) -> str:
+    """Say what an optimizer that has taken a step keeps otherwise than as tensors of its parameters' shapes."""
+    kept = [(each, name, value) for each in parameters for name, value in optimizer.state.get(each, {}).items()]
+    whole = [each for each in kept if isinstance(each[2], Tensor) and each[2].shape == each[0].shape]
+    if not whole:
+        return "; it keeps no such tensor where they are looked for, so whatever it keeps elsewhere goes on"
+    names = {str(name) for parameter, name, value in kept if not _is_number_or_fits(value, parameter)}
+    return f"; {', '.join(sorted(names))} of another form go on" if names else ""
+
+
+def _is_number_or_fits(value: Any, parameter: Tensor) -> bool:
+    if isinstance(value, Tensor):
+        return value.shape == parameter.shape or value.numel() == 1
+    return value is None or isinstance(value, (int, float, str))
+
+
 def what_was_unseen(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> str:
     """Say of which state tensors it isn't known what they start from."""
     tensors = ", ".join(names)
@@ -67,17 +84,16 @@ def refuse_slow_weights(optimizer: torch.optim.Optimizer) -> None:
     while (caller := frame.f_back) is not None:
         frame = caller
         wrapper: Any = frame.f_locals.get("self")
-        kind = type(wrapper)
-        if not issubclass(kind, torch.optim.Optimizer) or wrapper is optimizer:
-            continue
-        if any(value is optimizer for value in vars(wrapper).values()) and _keeps_slow_weights(wrapper):
+        held = getattr(wrapper, "__dict__", {}) if wrapper is not optimizer else {}
+        if any(value is optimizer for value in held.values()) and _keeps_slow_weights(wrapper):
             raise RuntimeError(
-                f"{kind.__name__} keeps slow weights, which would pull new units back to those that they replace, so "
-                f"the step was not taken: use the {type(optimizer).__name__} inside of it alone"
+                f"{type(wrapper).__name__} keeps slow weights, which would pull new units back to those that they "
+                f"replace, so the step was not taken: use the {type(optimizer).__name__} inside of it alone"
             )
 
 
-def _keeps_slow_weights(wrapper: torch.optim.Optimizer) -> bool:
+def _keeps_slow_weights(wrapper: Any) -> bool:
     kind = type(wrapper).__name__.lower().replace("_", "")
-    entries = {str(name) for state in wrapper.state.values() if isinstance(state, dict) for name in state}
+    states = wrapper.state.values() if isinstance(wrapper, torch.optim.Optimizer) else ()
+    entries = {str(name) for state in states if isinstance(state, dict) for name in state}
     return "lookahead" in kind or "schedulefree" in kind or any(map(are_slow_weights, [*entries, *vars(wrapper)]))

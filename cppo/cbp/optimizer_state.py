@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from cppo.cbp.adam_by_age import AdamByAge, Group, steps_to_forget
 from cppo.cbp.births import BirthMap
 from cppo.cbp.fresh_values import Fresh, FreshValues
-from cppo.cbp.optimizer_limits import find_wrapped, what_stays_old, what_was_unseen
+from cppo.cbp.optimizer_limits import find_wrapped, what_lies_elsewhere, what_stays_old, what_was_unseen
 from cppo.layers.hidden_layer import UnitWeights
 
 State = dict[str, Any]
@@ -64,6 +64,7 @@ class FreshOptimizerState(nn.Module):
         device = parts[0].parameter.device if parts else None
         self.register_buffer("replaced_at", torch.zeros(self.birth_map.n_units, dtype=torch.int64, device=device))
         self._is_adam = isinstance(optimizer, torch.optim.Adam)
+        self._is_lbfgs = isinstance(optimizer, torch.optim.LBFGS)
         self._by_age = AdamByAge(optimizer, self.birth_map)
         self._has_replaced: bool | None = None
         self._births: dict[Tensor, tuple[Tensor, Tensor, int]] = {}
@@ -84,9 +85,15 @@ class FreshOptimizerState(nn.Module):
         state = self.optimizer.state.get(part.parameter)
         if not state or self._is_wrapper:
             return
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == part.parameter.shape:
-                self.fresh_values.restart(part, units, name, value)
+        tensors = {
+            name: value
+            for name, value in state.items()
+            if isinstance(value, Tensor) and value.shape == part.parameter.shape
+        }
+        if late := self.fresh_values.made_late(tensors):
+            warnings.warn(what_was_unseen(self.optimizer, late), stacklevel=2)
+        for name, value in tensors.items():
+            self.fresh_values.restart(part, units, name, value)
         if self._is_adam:
             self.replaced_at[self.birth_map.spans[part]][units] = int(state["step"])
             self._forget_births()
@@ -113,7 +120,8 @@ class FreshOptimizerState(nn.Module):
         if self.fresh_values.is_curious and (unseen := self.fresh_values.conclude()):
             warnings.warn(what_was_unseen(self.optimizer, unseen), stacklevel=2)
         if self._warning is not None:
-            warnings.warn(self._warning, stacklevel=2)
+            elsewhere = "" if self._is_lbfgs else what_lies_elsewhere(self.optimizer, self.birth_map.parameters)
+            warnings.warn(self._warning + elsewhere, stacklevel=2)
             self._warning = None
         taken_by_age, self._by_age.took_step = self._by_age.took_step, False
         if taken_by_age or not self._is_adam or step_was_skipped(self.optimizer) or not self._has_young():

@@ -13,7 +13,8 @@ from cppo.cbp.initializers import Initializer
 from cppo.cbp.optimizer_state import FreshOptimizerState
 from cppo.cbp.unit_state import UnitState
 from cppo.cbp.utilities import UnitSignals, Utility
-from cppo.layers.hidden_layer import SEPARATING_NORMS, VALUES_OF_NEW_NORMS, HiddenLayer
+from cppo.layers.hidden_layer import HiddenLayer
+from cppo.layers.norms import SEPARATING_NORMS, VALUES_OF_NEW_NORMS
 
 NO_UNITS = torch.empty(0, dtype=torch.int64)
 

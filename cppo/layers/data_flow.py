@@ -13,8 +13,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
 from cppo.layers.function_rules import LAYERS, METADATA, NORM_FUNCTIONS, FunctionRules
-from cppo.layers.hidden_layer import CONVOLUTIONS, LAYERS_WITH_UNITS, NORMS, NORMS_BY_NAME, UnitModule, input_of
+from cppo.layers.hidden_layer import CONVOLUTIONS, LAYERS_WITH_UNITS, UnitModule, input_of
 from cppo.layers.labels import along, new_labels
+from cppo.layers.norms import NORMS, NORMS_BY_NAME
 from cppo.layers.origins import UNSEEN, Origins
 from cppo.layers.reach import reachable
 from cppo.layers.snapshot import Snapshot
@@ -270,6 +271,8 @@ class DataFlow(TorchFunctionMode):
                     what = "it" if module is units.incoming else f"read by {name}, which"
                     units.leave_out(f"{what} is used {uses} times in one forward pass")
             units.left_out = units.obstacle if units.readers else units.left_out
+        self.inputs.clear()
+        self.running.clear()
         return traced
 
 

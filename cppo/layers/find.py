@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from cppo.layers.data_flow import DataFlow
 from cppo.layers.examples import BY_HAND, CouldNotRun, on_example
-from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer, check_distinct, is_norm
-from cppo.layers.leaks import Way, leave_out_what_leaks
+from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer, check_distinct
+from cppo.layers.leaks import LEAK, Way, find_leaking, leave_out_what_leaks
+from cppo.layers.norms import is_norm
 from cppo.layers.observe import observing, unwrapped
 from cppo.layers.records import replaceable, sort_out
 from cppo.layers.snapshot import Snapshot
@@ -69,7 +70,15 @@ def _trace_once(
         flow = DataFlow(module, [*before.tensors, *constants])
         with flow:
             outputs = run()
-        return flow.conclude(outputs, before), flow.origins.strangers
+        traced = flow.conclude(outputs, before)
+        del outputs
+        flow.units.notice_outliving()
+        return traced, flow.origins.strangers
+
+
+def _refuse_scripted_modules(module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError(f"{type(module).__name__} is scripted and can't be followed: give what it was made of")
 
 
 def _refuse_lazy_modules(module: nn.Module) -> None:
@@ -120,6 +129,7 @@ def find_layers(module: nn.Module, example_input: Any = None) -> tuple[list[Hidd
     :raises ValueError: as ``find_hidden_layers``
     """
     module = unwrapped(module)
+    _refuse_scripted_modules(module)
     traced, runs = on_example(module, example_input, partial(_trace_both_modes, module))
     leave_out_what_leaks(module, traced, runs)
     replaceable(traced, type(module).__name__)
@@ -152,14 +162,16 @@ def find_trained_layers(
     :param module: as for ``find_hidden_layers``
     :param optimizer: the optimizer
     :param hidden_layers: the layers, where tracing can't tell
-    :param example_input: as for ``find_hidden_layers``
+    :param example_input: as for ``find_hidden_layers``; layers named by hand are checked with it by numbers
     :return: the layers, and those left out
     :raises TypeError: for layers that are none
-    :raises ValueError: if there is none, and as ``find_hidden_layers``
+    :raises ValueError: if there is none, where more reads a layer named by hand, and as ``find_hidden_layers``
     """
     left_out: list[LeftOut] = []
     if hidden_layers is not None:
         found = _check_layers(hidden_layers)
+        if example_input is not None:
+            _refuse_leaks(unwrapped(module), found, example_input)
     else:
         found, left_out = find_layers(module, example_input)
     trained, untrained = _trained_by(optimizer, found)
@@ -181,6 +193,17 @@ def _check_layers(layers: object) -> list[HiddenLayer]:
     if not layers:
         raise ValueError("hidden_layers names no layer; leave it out to have them found")
     return list(layers)
+
+
+def _refuse_leaks(module: nn.Module, layers: Sequence[HiddenLayer], example_input: Any) -> None:
+    """Check by numbers that the outgoing layers that were named by hand are all that depends on the units.
+
+    :raises ValueError: if they aren't
+    """
+    both = lambda run: find_leaking(module, layers, [Way(run, False), Way(run, True)])  # noqa: E731
+    if leaking := on_example(module, example_input, both):
+        names = ", ".join(layer.name for layer in leaking)
+        raise ValueError(f"{names}: {LEAK}; if that is by design leave out example_input, with which it was checked")
 
 
 def _trained_by(
@@ -205,8 +228,8 @@ def _trained_by(
         else:
             kept.append(layer)
     if not kept:
-        names = ", ".join(each.name for each in left_out)
-        raise ValueError(f"the optimizer trains none of the hidden layers whole ({names or 'none given'})")
+        reasons = "; ".join(f"{each.name}: {each.reason}" for each in left_out)
+        raise ValueError(f"the optimizer trains none of the hidden layers whole ({reasons or 'none given'})")
     return kept, left_out
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from cppo.layers.labels import OTHER, along, layers_in, padded, reduced, spread
+from cppo.layers.reach import address
 from cppo.layers.traced_units import Call, LostSight, Path, Step
 from cppo.layers.unit_map import UnitMap
 
@@ -64,6 +65,9 @@ POOLING = {
 }
 """Pooling by name, with the number of spatial axes: it works on each channel by itself."""
 
+RESIZING = frozenset(("interpolate",))
+"""Functions that do so too, and take batches alone."""
+
 HARMLESS = frozenset((
     "empty_like", "full_like", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "ones_like", "rand_like",
     "randint_like", "randn_like", "zeros_like",
@@ -108,7 +112,7 @@ class FunctionRules:
             (PASS_THROUGH, self._pass_on),
             (LAYOUT, self._move),
             (ELEMENTWISE, self._change),
-            (POOLING, self._pool),
+            (POOLING.keys() | RESIZING, self._pool),
             (REDUCTIONS, self._reduce),
         ):
             if call.name in names and call.outputs:
@@ -176,7 +180,7 @@ class FunctionRules:
         return self._extend(call, labels, Step(call.name, settings, call.what), output)
 
     def _pool(self, call: Call) -> None:
-        axis = call.outputs[0].ndim - POOLING[call.name] - 1
+        axis = 1 if call.name in RESIZING else call.outputs[0].ndim - POOLING[call.name] - 1
         vector = along(call.sources[0].labels, axis)
         self._condense(call, None if vector is None else spread(vector, call.outputs[0].shape, axis))
 
@@ -207,12 +211,8 @@ class FunctionRules:
             paths[layer] = (*known, Step(step.name, settings, step.what))
         if any(output is source.tensor for source in sources):
             for other in self.units.located.values():
-                if _share_memory(output, other.tensor):
+                if address(output) == address(other.tensor):
                     if other.tensor.numel() != output.numel():
                         self.units.leave_out([other, *sources], f"changed in part, in place, by {step.name}")
                     other.paths = {layer: paths.get(layer, path) for layer, path in other.paths.items()}
         self.units.locate(output, labels, paths)
-
-
-def _share_memory(one: Tensor, other: Tensor) -> bool:
-    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

@@ -56,17 +56,17 @@ def _follow_gradient(module: nn.Module, runs: Runs) -> tuple[dict[Node, UnitModu
             made[output.grad_fn] = layer
 
     layers = [layer for layer in module.modules() if isinstance(layer, LAYERS_WITH_UNITS)]
-    handles = [layer.register_forward_hook(note) for layer in layers]
-    try:
-        with observing(module):
+    with observing(module):
+        handles = [layer.register_forward_hook(note) for layer in layers]
+        try:
             for run in runs:
                 with torch.enable_grad():
                     run()
                 with torch.no_grad():
                     run()  # so that nothing the module keeps of a run, as a policy does, holds a graph
-    finally:
-        for handle in handles:
-            handle.remove()
+        finally:
+            for handle in handles:
+                handle.remove()
     return made, [(node, before) for node in made for before in _nearest(node, made)]
 
 

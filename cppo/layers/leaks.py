@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cppo.layers.hidden_layer import HiddenLayer, is_norm
+from cppo.layers.hidden_layer import HiddenLayer
+from cppo.layers.norms import is_norm
 from cppo.layers.observe import observing
-from cppo.layers.reach import NUMBERS, reachable
+from cppo.layers.reach import VALUES, reachable
 from cppo.layers.records import sort_out
 from cppo.layers.snapshot import Snapshot
 from cppo.layers.traced_units import TracedUnits
@@ -47,25 +48,37 @@ class Way(NamedTuple):
     training: bool
 
 
-@torch.no_grad()
 def leave_out_what_leaks(module: nn.Module, traced: Sequence[TracedUnits], ways: Sequence[Way]) -> None:
     """Leave out the layers of which more depends on their units than their outgoing weights.
-
-    All layers are changed together; only if something else changes, one by one.
 
     :param module: the module, which is left as it was
     :param traced: what was found in it
     :param ways: how to run it
     """
     by_incoming = {units.incoming: units for units in traced}
-    probes = [Probe(layer) for layer in sort_out(traced)[0]]
+    for layer in find_leaking(module, sort_out(traced)[0], ways):
+        by_incoming[layer.incoming].leave_out(LEAK)
+
+
+@torch.no_grad()
+def find_leaking(module: nn.Module, layers: Sequence[HiddenLayer], ways: Sequence[Way]) -> list[HiddenLayer]:
+    """Find the layers of which more depends on their units than their outgoing weights.
+
+    All layers are changed together; only if something else changes, one by one. Where the module can't be run so, a
+    warning says it.
+
+    :param module: the module, which is left as it was
+    :param layers: some of its hidden layers
+    :param ways: how to run it
+    """
+    probes = [Probe(layer) for layer in layers]
     if not probes:
-        return
+        return []
     before = Snapshot(module, [way.run for way in ways])
     leaks = partial(_leaks, module, before, ways)
     try:
         if not leaks(probes):
-            return
+            return []
         leaking = [probe for probe in probes if leaks([probe])]
         tight = [probe for probe in probes if probe not in leaking]
         if not leaking or (tight and leaks(tight)):
@@ -73,12 +86,11 @@ def leave_out_what_leaks(module: nn.Module, traced: Sequence[TracedUnits], ways:
     except Exception as error:
         warnings.warn(
             f"{type(module).__name__} could not be run to check by numbers that nothing else reads its hidden units "
-            f"({error}): they are watched as far as its data could be followed",
+            f"({error}): they are watched as far as its data could be followed, or as they were named",
             stacklevel=3,
         )
-        return
-    for probe in leaking:
-        by_incoming[probe.layer.incoming].leave_out(LEAK)
+        return []
+    return [probe.layer for probe in leaking]
 
 
 class Probe:
@@ -163,7 +175,7 @@ def _values(
         return [
             each.detach().clone() if isinstance(each, Tensor) else np.array(each)
             for each in (*reachable(outputs, *held.news()), *held.values)
-            if isinstance(each, (Tensor, np.ndarray, *NUMBERS)) and not isinstance(each, nn.Parameter)
+            if isinstance(each, (Tensor, np.ndarray, *VALUES)) and not isinstance(each, nn.Parameter)
         ]
 
 
@@ -222,15 +234,26 @@ class Statistics(TorchFunctionMode):
 def _alike(one: Any, other: Any) -> bool:
     """Whether two values are the same but for rounding; what isn't finite in one of them says nothing."""
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        if one.dtype == object or one.dtype != other.dtype or one.dtype.kind not in "biufc":
+        if "O" in (one.dtype.kind, other.dtype.kind):
             return True
+        if one.dtype != other.dtype or one.dtype.kind not in "biufc":
+            return np.array_equal(one, other)
         one, other = torch.from_numpy(one), torch.from_numpy(other)
-    if type(one) is not type(other) or one.shape != other.shape or one.dtype != other.dtype:
+    if type(one) is not type(other):
         return False
-    if one.layout != torch.strided or not (one.is_floating_point() or one.is_complex()):
+    one, other = _dense(one), _dense(other)
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if not (one.is_floating_point() or one.is_complex()):
         return torch.equal(one, other)
     finite = one.isfinite() & other.isfinite()
     one, other = one[finite], other[finite]
     if torch.equal(one, other):
         return True
     return bool(((one - other).abs() <= TOLERANCE * torch.finfo(one.dtype).eps * (1 + one.abs().max())).all())
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    if tensor.is_nested:
+        return tensor.to_padded_tensor(0.0)
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from cppo.layers.hidden_layer import is_norm
+from cppo.layers.norms import is_norm
 from cppo.layers.snapshot import Snapshot
 
 
 @contextmanager
 def observing(module: nn.Module, training: bool = False, before: Snapshot | None = None) -> Iterator[Snapshot]:
     """Run a module uncompiled inside this context: all that it holds and all random generators are put back.
+
+    So is what its hooks hold: those that are to remember something are registered inside.
 
     :param module: the module
     :param training: whether to run it in training mode; normalisations stay in evaluation mode even then, which lets

@@ -1,22 +1,13 @@
-"""Finds what can be reached from an object: through attributes, slots, containers of any kind, closures, partials."""
+"""Finds what can be reached from an object: through attributes, slots, containers of any kind, closures, iterators."""
 
 from __future__ import annotations
 
+import gc
 import itertools
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache, partial
-from types import (
-    BuiltinFunctionType,
-    CellType,
-    CodeType,
-    FrameType,
-    FunctionType,
-    GeneratorType,
-    GetSetDescriptorType,
-    MethodType,
-    ModuleType,
-)
+from collections import deque
+from collections.abc import Iterator
+from functools import lru_cache
+from types import BuiltinFunctionType, CellType, CodeType, FrameType, FunctionType, GetSetDescriptorType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,45 +17,51 @@ from torch import Tensor, nn
 MOST_OBJECTS = 20_000
 """Objects looked at: a module may hold an environment or a data set, which is not to be searched through."""
 
-NUMBERS = (bool, int, float, complex, np.number)
+VALUES = (bool, int, float, complex, np.number, str, bytes)
+"""What says all there is to say by itself."""
 
 _ENDS = (
-    *(str, bytes, type, ModuleType, CodeType, FrameType, BuiltinFunctionType, GetSetDescriptorType),
+    *(type, ModuleType, CodeType, FrameType, BuiltinFunctionType, GetSetDescriptorType),
     *(torch.dtype, torch.device, torch.Size, torch.optim.Optimizer, torch.jit.ScriptFunction),
 )
 """Where the search ends: what holds no data, or another's."""
 
 
 def reachable(*roots: Any) -> Iterator[Any]:
-    """Everything that can be reached from some objects, nearest first, each object once, but numbers each time.
+    """Everything that can be reached from some objects, nearest first, each object once, but text and numbers always.
 
     An object's ``__dict__`` and a function's cells are objects too; a module's attributes are reached at once, but for
-    its hooks. What an optimizer or a global name holds is not
-    looked at, and of more than ``MOST_OBJECTS`` only the nearest.
+    its hooks. What an optimizer, a class or a global name holds is not looked at: it is shared with others. Of more
+    than ``MOST_OBJECTS`` only the nearest are reached.
     """
     seen: dict[int, Any] = {}  # to hold an object keeps its id its own
     ahead = deque(roots)
     while ahead and len(seen) < MOST_OBJECTS:
         thing = ahead.popleft()
-        if isinstance(thing, NUMBERS):
+        if isinstance(thing, VALUES):
             yield thing
-        elif id(thing) not in seen:
+        elif thing is not None and not isinstance(thing, _ENDS) and id(thing) not in seen:
             seen[id(thing)] = thing
-            if thing is not None and not isinstance(thing, _ENDS):
-                yield thing
-                ahead.extend(parts_of(thing))
+            yield thing
+            ahead.extend(parts_of(thing))
 
 
 def parts_of(thing: Any) -> tuple[Any, ...]:
-    """What an object holds, one step away."""
-    if type(thing) in _PLAIN:
-        return tuple(thing.values() if isinstance(thing, dict) else thing)
+    """What an object holds, one step away, in whatever way: containers, iterators and closures of any kind."""
     if isinstance(thing, nn.Module):
         return tuple(value for name, value in vars(thing).items() if name not in _HOOKS)
-    if isinstance(thing, (Tensor, np.ndarray)):
-        return ()
-    parts = next((parts for kind, parts in _PARTS if isinstance(thing, kind)), None)
-    return (*(parts(thing) if parts else ()), getattr(thing, "__dict__", None), *slots_of(thing).values())
+    if isinstance(thing, FunctionType):
+        return thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__
+    if isinstance(thing, np.ndarray):
+        return tuple(thing.flat) if thing.dtype == object else ()
+    parts = () if isinstance(thing, Tensor) else gc.get_referents(thing)
+    return (*parts, getattr(thing, "__dict__", None))
+
+
+def hooks_of(module: nn.Module) -> list[Any]:
+    """What a module and its parts call before and after they run."""
+    kinds = ("_forward_pre_hooks", "_forward_hooks")
+    return [hook for part in module.modules() for kind in kinds for hook in getattr(part, kind, {}).values()]
 
 
 def contents_of(cell: CellType) -> tuple[Any, ...]:
@@ -76,16 +73,14 @@ def contents_of(cell: CellType) -> tuple[Any, ...]:
 
 
 _HOOKS = frozenset(name for name in vars(nn.Module()) if "hooks" in name)
-_PLAIN = frozenset((dict, OrderedDict, list, tuple, set, frozenset, deque))
-_PARTS: tuple[tuple[Any, Callable[[Any], Iterable[Any]]], ...] = (
-    (dict, lambda thing: tuple(dict.values(thing))),
-    ((list, tuple, set, frozenset, deque), tuple),
-    (FunctionType, lambda thing: (thing.__closure__, thing.__defaults__, thing.__kwdefaults__)),
-    (MethodType, lambda thing: (thing.__self__, thing.__func__)),
-    (CellType, contents_of),
-    (partial, lambda thing: (thing.func, thing.args, thing.keywords)),
-    (GeneratorType, lambda thing: tuple(thing.gi_frame.f_locals.values()) if thing.gi_frame else ()),
-)
+
+
+def address(tensor: Tensor) -> int:
+    """Where the memory of a tensor begins; 0 where it has none of its own."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return 0
 
 
 def slots_of(thing: Any) -> dict[str, Any]:
@@ -114,6 +109,10 @@ def _has(thing: Any, name: str) -> bool:
     return True
 
 
-def is_counter(thing: Any) -> bool:
-    """Whether something is an iterator that counts, which has no state but what is next."""
-    return isinstance(thing, itertools.count)
+def is_place(thing: Any) -> bool:
+    """Whether something is an iterator that has no state but its place, so that its copy keeps that."""
+    return isinstance(thing, _PLACES)
+
+
+_ITERATED: tuple[Any, ...] = ((), [], range(0), "", b"")
+_PLACES = (itertools.count, *(type(iter(each)) for each in _ITERATED))

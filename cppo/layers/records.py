@@ -23,7 +23,7 @@ def replaceable(traced: Sequence[TracedUnits], what: str, advice: str = BY_HAND)
         found = "; ".join(f"{each.name}: {each.reason}" for each in left_out)
         raise ValueError(
             f"{what} has no hidden layer whose units could be replaced (found: "
-            f"{found or 'no linear layer or convolution'}); {advice}"
+            f"{found or 'no linear layer or convolution that ran by itself in this thread'}); {advice}"
         )
     return layers
 

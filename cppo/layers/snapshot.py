@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from array import array as packed_array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cppo.layers.reach import NUMBERS, contents_of, is_counter, parts_of, reachable, slots_of
+from cppo.layers.reach import VALUES, address, contents_of, hooks_of, is_place, parts_of, reachable, slots_of
 
 MOST_BYTES = 2**26
 """The largest array that is remembered unless it is a module's buffer: a larger one is a data set."""
@@ -25,7 +26,7 @@ PutBack = Callable[[], None]
 class Snapshot:
     """What a module and what can be reached from it hold now: attributes, containers, tensors, arrays, generators.
 
-    Parameters aren't copied, as a forward pass leaves them alone; only whether they have a gradient is remembered.
+    Its parameters are remembered too, as some modules constrain them, or count in them, when they run.
 
     :param module: the module
     :param also: what else is remembered, with all that can be reached from it
@@ -37,7 +38,9 @@ class Snapshot:
         self._held: dict[int, Any] = {}
         self._undo: list[PutBack] = list(_global_generators())
         buffers = {id(buffer) for buffer in module.buffers()}
-        for thing in reachable(module, *also):
+        for thing in reachable(module, *also, *hooks_of(module)):
+            if isinstance(thing, VALUES):
+                continue
             self._held[id(thing)] = thing
             if isinstance(thing, Tensor):
                 self._undo += _tensor(thing, is_buffer=id(thing) in buffers)
@@ -52,12 +55,9 @@ class Snapshot:
         return [each for each in self.values if isinstance(each, Tensor)]
 
     def news(self) -> Iterator[Any]:
-        """What can be reached now and was not there before; and all numbers."""
+        """What is held now and was not before; and all numbers and text."""
         for container in self._containers:
-            if not isinstance(container, NUMBERS):
-                yield from (part for part in parts_of(container) if id(part) not in self._held)
-            else:
-                yield container
+            yield from (part for part in parts_of(container) if id(part) not in self._held)
 
     @torch.no_grad()
     def put_back(self) -> None:
@@ -71,23 +71,34 @@ def _global_generators() -> Iterator[PutBack]:
 
 
 def _tensor(tensor: Tensor, is_buffer: bool) -> Iterator[PutBack]:
-    if nn.parameter.is_lazy(tensor):
+    if not _can_compare(tensor):
         return
     if isinstance(tensor, nn.Parameter):
-        yield partial(_put_back_gradient, tensor, tensor.grad)
-    elif is_buffer or tensor.numel() * tensor.element_size() <= MOST_BYTES:
-        yield partial(_put_back_values, tensor, tensor.detach().clone())
+        yield partial(_put_back_parameter, tensor, tensor.requires_grad, tensor.grad)
+    if is_buffer or tensor.numel() * tensor.element_size() <= MOST_BYTES:
+        yield partial(_put_back_values, tensor, tensor.detach(), tensor.detach().clone())
 
 
-def _put_back_gradient(parameter: nn.Parameter, gradient: Tensor | None) -> None:
+def _can_compare(tensor: Tensor) -> bool:
+    """Whether a tensor's values can be compared: those of lazy, sparse, nested, fake and other such tensors can't."""
+    try:
+        return not nn.parameter.is_lazy(tensor) and torch.equal(tensor, tensor) in (True, False)
+    except Exception:
+        return False
+
+
+def _put_back_parameter(parameter: nn.Parameter, requires_grad: bool, gradient: Tensor | None) -> None:
+    if parameter.requires_grad != requires_grad:
+        parameter.requires_grad_(requires_grad)
     if parameter.grad is not gradient:
         parameter.grad = gradient
 
 
-def _put_back_values(tensor: Tensor, values: Tensor) -> None:
-    if tensor.shape != values.shape:
-        tensor.data = values
-    elif not torch.equal(tensor, values):
+def _put_back_values(tensor: Tensor, place: Tensor, values: Tensor) -> None:
+    """Let a tensor have its values again, in the memory where they were."""
+    if (tensor.shape, tensor.dtype) != (place.shape, place.dtype) or address(tensor) != address(place):
+        tensor.data = place
+    if not torch.equal(tensor, values):
         tensor.copy_(values)
 
 
@@ -104,11 +115,11 @@ def _anything(thing: Any) -> Iterator[PutBack]:
 
 
 def _items(mapping: dict) -> PutBack:
-    return partial(_put_back_items, mapping, _with_own_counters(mapping))
+    return partial(_put_back_items, mapping, _with_own_iterators(mapping))
 
 
-def _with_own_counters(mapping: dict) -> dict:
-    return {key: copy.copy(value) if is_counter(value) else value for key, value in dict.items(mapping)}
+def _with_own_iterators(mapping: dict) -> dict:
+    return {key: copy.copy(value) if is_place(value) else value for key, value in dict.items(mapping)}
 
 
 def _array(array: np.ndarray) -> PutBack:
@@ -139,7 +150,7 @@ def _put_back_items(mapping: dict, items: dict) -> None:
     ):
         kind: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict
         kind.clear(mapping)
-        kind.update(mapping, _with_own_counters(items))
+        kind.update(mapping, _with_own_iterators(items))
 
 
 def _put_back_sequence(sequence: Any, items: tuple) -> None:
@@ -160,6 +171,11 @@ def _put_back_array(array: np.ndarray, values: np.ndarray) -> None:
         np.copyto(array, values)
 
 
+def _put_back_bytes(sequence: Any, values: Any) -> None:
+    if sequence != values:
+        sequence[:] = values
+
+
 def _put_back_cell(cell: CellType, contents: tuple[Any, ...]) -> None:
     if contents:
         cell.cell_contents = contents[0]
@@ -175,6 +191,7 @@ _UNDO: tuple[tuple[Any, Callable[[Any], PutBack]], ...] = (
     (dict, _items),
     ((list, deque), lambda thing: partial(_put_back_sequence, thing, tuple(thing))),
     (set, lambda thing: partial(_put_back_set, thing, frozenset(thing))),
+    ((bytearray, packed_array), lambda thing: partial(_put_back_bytes, thing, thing[:])),
     (np.ndarray, _array),
     (CellType, lambda cell: partial(_put_back_cell, cell, contents_of(cell))),
     (np.random.BitGenerator, lambda bits: partial(setattr, bits, "state", bits.state)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from cppo.layers.hidden_layer import UnitModule
 from cppo.layers.labels import OTHER, Place, find_places, layers_in
 from cppo.layers.origins import UNSEEN, Origins
-from cppo.layers.reach import NUMBERS, reachable
+from cppo.layers.reach import VALUES, address, reachable
 from cppo.layers.traced_units import Located, Path, TracedUnits
 
 
@@ -44,7 +46,7 @@ class UnitMap:
     def locate(self, tensor: Tensor, labels: Tensor, paths: dict[int, Path]) -> None:
         """Note which units a tensor holds."""
         self.located[id(tensor)] = Located(tensor, labels, paths)
-        self._memory.setdefault(_address(tensor), self.located[id(tensor)])
+        self._memory.setdefault(address(tensor), self.located[id(tensor)])
 
     def same(self, one: Tensor, other: Tensor) -> bool:
         """Whether two tensors are one and the same function of the same units, or else of the input."""
@@ -83,14 +85,14 @@ class UnitMap:
     def aliases(self, values: Iterable[Any]) -> list[Located]:
         """The tensors that hold units and share their memory with others, which hold none, among some values."""
         others = [each for each in values if isinstance(each, Tensor) and id(each) not in self.located]
-        found = (self._memory.get(address) for each in others if (address := _address(each)))
+        found = (self._memory.get(place) for each in others if (place := address(each)))
         return [each for each in found if each is not None]
 
     def notice_kept(self, module: nn.Module, origins: Origins) -> None:
         """Leave out the units that a module has kept in an attribute, where anybody may read them later."""
         for part in module.modules():
             for key, value in vars(part).items():
-                if key == "_modules" or isinstance(value, NUMBERS):
+                if key == "_modules" or isinstance(value, VALUES):
                     continue
                 tensors = [thing for thing in reachable(value) if isinstance(thing, Tensor)]
                 where = f"{self.names.get(part, '')}.{key}".lstrip(".")
@@ -98,10 +100,18 @@ class UnitMap:
                 if origins.of_unknown(tensors):
                     self.leave_out_all(f"{where} is a tensor {UNSEEN}: it may carry its units")
 
+    def notice_outliving(self) -> None:
+        """Leave out the units whose features outlive the run, and forget all others; to be called at the very end.
 
-def _address(tensor: Tensor) -> int:
-    """Where the memory of a tensor begins; 0 where it has none of its own."""
-    try:
-        return tensor.untyped_storage().data_ptr()
-    except (RuntimeError, NotImplementedError):
-        return 0
+        Whoever has kept them, out of sight (in a class, a global name), may read them later.
+        """
+        held = [(weakref.ref(each.tensor), layers_in(each.labels)) for each in self.located.values()]
+        self.located.clear()
+        self._memory.clear()
+        if any(tensor() is not None for tensor, _ in held):
+            gc.collect()  # some that nobody holds refer to each other
+        for tensor, layers in held:
+            for layer in layers if tensor() is not None else ():
+                self.units(layer).leave_out(
+                    "its features outlive the forward pass, kept in a class, a global name or the like, to be read later"
+                )

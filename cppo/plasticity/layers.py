@@ -108,17 +108,17 @@ def features_of(
         if layer.name not in now:  # several networks may share it
             now[layer.name] = layer.features(given[0], first)
 
-    handles = [layer.reader.register_forward_pre_hook(partial(note, layer)) for layer in layers]
-    try:
-        with observing(module), torch.no_grad():
+    with observing(module), torch.no_grad():
+        handles = [layer.reader.register_forward_pre_hook(partial(note, layer)) for layer in layers]
+        try:
             for first in range(0, count, SAMPLES_AT_ONCE):
                 run(slice(first, first + SAMPLES_AT_ONCE))
                 for name, features in now.items():
                     found[name].append(features)
                 now.clear()
-    finally:
-        for handle in handles:
-            handle.remove()
+        finally:
+            for handle in handles:
+                handle.remove()
     return {name: torch.cat(parts) for name, parts in found.items() if parts}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -132,7 +133,7 @@ class Remedy(nn.Module):
             self._hook_optimizer()
 
 
-class GradientPull(Remedy):
+class GradientPull(Remedy, ABC):
     """A remedy that pulls weights somewhere by adding to their gradient, as a penalty in the loss does.
 
     It acts on all parameters that the optimizer trains and that have a gradient. The gradient must be there when the
@@ -151,12 +152,12 @@ class GradientPull(Remedy):
             if parameter.grad is not None and parameter.requires_grad:
                 parameter.grad.add_(self.direction(number, parameter), alpha=strength)
 
+    @abstractmethod
     def direction(self, number: int, parameter: nn.Parameter) -> Tensor:
         """Give what is added to a parameter's gradient, times the strength.
 
         :param number: which of ``parameters_at_work``
         """
-        raise NotImplementedError
 
     @torch.no_grad()
     def _before_optimizer_step(

@@ -87,6 +87,11 @@ PATTERNS = {
     "max pooling": (lambda: cnn(nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), features=36), IMAGE, ["0"]),
     "average pooling": (lambda: cnn(nn.AvgPool2d(2), nn.ReLU(), nn.Flatten(), features=36), IMAGE, ["0"]),
     "adaptive pooling": (lambda: cnn(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), features=4), IMAGE, ["0"]),
+    "upsampling": (
+        lambda: cnn(nn.ReLU(), nn.Upsample(scale_factor=2, mode="bilinear"), nn.Flatten(), features=576),
+        IMAGE,
+        ["0"],
+    ),
     "mean over space": (
         lambda: Net(lambda n, x: n.b(torch.relu(n.a(x)).mean((2, 3))), a=nn.Conv2d(2, 4, 3), b=nn.Linear(4, 3)),
         IMAGE,

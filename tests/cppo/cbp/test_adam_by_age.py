@@ -177,3 +177,12 @@ def test_what_a_user_chose_stays(monkeypatch):
         net, optimizer, cbp = pair(mlp, **options)[0]
         train(net, optimizer, 30)
         assert cbp.total_replaced
+
+
+def test_an_empty_group_leaves_the_step_to_the_loop():
+    net = mlp()
+    optimizer = torch.optim.Adam([{"params": list(net.parameters())}, {"params": []}])
+    cbp = ContinualBackprop(net, optimizer, 2e-2, 5, seed=1)
+    train(net, optimizer, 20)
+    assert cbp.total_replaced
+    assert cbp.optimizer_state._by_age.took_step

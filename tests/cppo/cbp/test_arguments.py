@@ -30,11 +30,30 @@ def test_layers_named_by_hand():
     assert [watched.name for watched in cbp.layers] == ["the second"]
 
 
+def test_layers_named_by_hand_are_checked_by_numbers_where_there_is_an_example():
+    net = network(3, 6, 5, 2)
+    right = HiddenLayer(incoming=net[2], outgoing=[net[4]], activation=net[3], name="right")
+    wrong = HiddenLayer(incoming=net[0], outgoing=[nn.Linear(6, 5)], activation=net[1], name="wrong")
+    ContinualBackprop(net, still(net), hidden_layers=[right], example_input=torch.randn(4, 3)).remove()
+    both = nn.ModuleList([net, wrong.outgoing[0]])
+    with pytest.raises(ValueError, match=r"wrong: more than the outgoing weights.*leave out example_input"):
+        ContinualBackprop(net, still(both), hidden_layers=[right, wrong], example_input=torch.randn(4, 3))
+
+
+def test_it_may_be_built_in_inference_mode():
+    net = network(3, 6, 2)
+    optimizer = still(net)
+    with torch.inference_mode():
+        cbp = ContinualBackprop(net, optimizer, replacement_rate=0.5, maturity_threshold=0)
+    step(net, optimizer, torch.randn(4, 3))
+    assert cbp.total_replaced == 3
+
+
 def test_only_layers_the_optimizer_trains_are_watched():
     net = network(3, 6, 5, 2)
     net[0].weight.requires_grad_(False)
     assert [layer.hidden_layer.incoming for layer in ContinualBackprop(net, still(net)).layers] == [net[2]]
-    with pytest.raises(ValueError, match="trains none of the hidden layers"):
+    with pytest.raises(ValueError, match=r"none of the hidden layers whole \(0: .*its own weight; 2: .*own weight"):
         ContinualBackprop(net, torch.optim.SGD(net[0].parameters(), lr=0.1))
 
 

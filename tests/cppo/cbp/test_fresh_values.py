@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 import warnings
 
 import pytest
@@ -161,3 +162,51 @@ def test_copies_of_a_bias_move_with_what_it_takes_over():
     train(net, optimizer, cbp, 12)
     assert cbp.total_replaced > 4 and not torch.allclose(net[2].bias, before)
     torch.testing.assert_close(optimizer.state[net[2].bias]["anchor"], net[2].bias.detach())
+
+
+class Own(torch.optim.Optimizer):
+    """Keeps what ``make`` makes of a parameter, from a parameter's third step on if it is ``late``."""
+
+    def __init__(self, params, make, late=False):
+        super().__init__(params, {})
+        self.make, self.late = make, late
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for p in self.param_groups[0]["params"]:
+            state = self.state[p]
+            state["n"] = state.get("n", 0) + 1
+            if state["n"] == (3 if self.late else 1):
+                state.update(self.make(p))
+            p.sub_(0.01 * p.grad)
+
+
+def warned(make, **settings):
+    net = network(3, 12, 2)
+    optimizer = Own(net.parameters(), make, **settings)
+    cbp = ContinualBackprop(net, optimizer, **OFTEN)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        for _ in range(30):
+            step(net, optimizer, torch.randn(8, 3))
+    assert cbp.total_replaced
+    return [str(each.message) for each in found]
+
+
+def test_a_tensor_that_is_made_after_the_first_step_is_named_once():
+    messages = warned(lambda p: {"log": torch.full_like(p, START)}, late=True)
+    assert sum("could not be seen of log: set to zero" in each for each in messages) == 1
+    assert not any("could not be seen" in each for each in warned(lambda p: {"log": torch.full_like(p, START)}))
+
+
+@pytest.mark.parametrize(
+    ("make", "end"),
+    [
+        (lambda p: {"log": torch.zeros_like(p)}, "its step count goes on"),
+        (lambda p: {"log": torch.zeros_like(p), "rows": torch.zeros(len(p) + 1)}, "; rows of another form go on"),
+        (lambda p: {"all": [torch.zeros_like(p)]}, "; it keeps no such tensor .* whatever it keeps elsewhere goes on"),
+    ],
+)
+def test_what_lies_elsewhere_is_said_to_go_on(make, end):
+    (message,) = warned(make)
+    assert re.search(f"{end}$", message), message

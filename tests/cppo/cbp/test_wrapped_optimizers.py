@@ -110,6 +110,42 @@ def test_slow_weights_among_the_moments_are_the_new_weights():
     assert replaced
 
 
+class Averaging:
+    """Lookahead as a class of its own that is no optimizer."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.slow_weights = [p.detach().clone() for p in inner.param_groups[0]["params"]]
+        self.zero_grad = inner.zero_grad
+
+    def step(self):
+        self.inner.step()
+
+
+def test_whatever_keeps_slow_weights_is_refused():
+    net = network(3, 12, 12, 2)
+    inner = torch.optim.Adam(net.parameters())
+    ContinualBackprop(net, inner, **OFTEN)
+    with pytest.raises(RuntimeError, match="Averaging keeps slow weights"):
+        step(net, Averaging(inner), torch.randn(8, 3))
+
+
+class Hookless(torch.optim.Optimizer):
+    """A wrapper that is no whole optimizer, as some are: its steps would call no hook."""
+
+    def __init__(self, inner):
+        self.inner, self.param_groups, self.state, self.defaults = inner, inner.param_groups, inner.state, {}
+
+    def step(self, closure=None):
+        self.inner.step()
+
+
+def test_an_optimizer_whose_steps_call_no_hooks_is_refused():
+    net = network(3, 12, 2)
+    with pytest.raises(TypeError, match=r"Hookless calls no hooks at its steps.*give that one"):
+        ContinualBackprop(net, Hookless(torch.optim.Adam(net.parameters())))
+
+
 @pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop])
 def test_a_parameter_group_may_be_empty(kind):
     """No biases, so nothing without weight decay: the weights go as with the one group alone."""

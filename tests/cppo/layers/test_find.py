@@ -173,3 +173,9 @@ def test_a_layer_that_reads_a_norm_of_sb3_contrib():
     net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), torch_layers.BatchRenorm1d(6), nn.Linear(6, 2))
     (layer,) = find_hidden_layers(net)
     assert [part.name for part in layer.norm_slices] == ["scale", "bias", "ra_mean", "ra_var"]
+
+
+def test_a_scripted_module_is_refused_in_one_line():
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    with pytest.raises(ValueError, match="TopLevelTracedModule is scripted and can't be followed"):
+        find_hidden_layers(torch.jit.trace(net, torch.zeros(1, 4)), torch.zeros(1, 4))

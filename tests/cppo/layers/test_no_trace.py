@@ -1,5 +1,6 @@
 """A trace leaves a module, all generators and other threads alone."""
 
+import array
 import collections
 import copy
 import itertools
@@ -26,6 +27,7 @@ class Keeps(nn.Module):
         self.recent, self.array, self.names = collections.deque([1, 2], maxlen=2), np.zeros(2), {"old"}
         self.ids, self.own, self.order = itertools.count(), np.random.default_rng(0), collections.OrderedDict(one=1)
         self.dice, self.torch_dice, self.nested = random.Random(0), torch.Generator(), {"deep": [torch.zeros(2)]}
+        self.place, self.bytes, self.packed = iter(range(99)), bytearray(b"a"), array.array("i", [1])
         count = 0
 
         def tell():
@@ -41,6 +43,8 @@ class Keeps(nn.Module):
         self.counts["calls"] += 1
         self.recent.append(self.tell())
         self.array += 1
+        self.bytes.append(next(self.place))
+        self.packed.append(1)
         self.names.add("new")
         self.order["two"] = 2
         self.nested["deep"][0].add_(1)
@@ -52,6 +56,7 @@ class Keeps(nn.Module):
 
 def state(net):
     held = {key: value for key, value in vars(net).items() if not key.startswith("_") and key not in ("tell", "ids")}
+    held |= {"place": list(copy.copy(net.place))}
     held |= {"own": net.own.bit_generator.state, "dice": net.dice.getstate(), "ids": repr(net.ids)}
     held |= {"torch_dice": net.torch_dice.get_state().tolist(), "cell": net.tell.__closure__[0].cell_contents}
     held |= {"total": net.total.item(), "array": net.array.tolist(), "nested": net.nested["deep"][0].tolist()}
@@ -81,6 +86,33 @@ def test_a_memory_of_the_samples_before_is_as_it_was():
     memory.forward = lambda y: setattr(memory, "h", y.detach()) or y
     find_hidden_layers(net, torch.zeros(3, 4))
     assert memory.h is None
+
+
+class Constrains(nn.Module):
+    """Changes parameters when it runs, as embeddings of limited length and codebooks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.a, self.b = nn.Embedding(9, 4, max_norm=0.1), nn.Linear(4, 6), nn.Linear(6, 2)
+        self.codes, self.fixed = nn.Parameter(torch.zeros(2, 6)), nn.Parameter(torch.zeros(2))
+        self.register_buffer("graph", torch.eye(3).to_sparse())
+
+    def forward(self, words):
+        x = self.words(words)
+        self.codes.data.lerp_(torch.ones(6), 0.1)
+        self.fixed.data = torch.ones(2)
+        self.fixed.requires_grad_(False)
+        return self.b(torch.relu(self.a(x)))
+
+
+def test_parameters_are_as_they_were_though_the_module_changes_them():
+    net = Constrains()
+    before = {name: (value.clone(), value.data_ptr(), value.requires_grad) for name, value in net.named_parameters()}
+    (layer,) = find_hidden_layers(net, torch.arange(9))
+    assert layer.name == "a"
+    for name, value in net.named_parameters():
+        assert torch.equal(value, before[name][0]), name
+        assert (value.data_ptr(), value.requires_grad) == before[name][1:], name
 
 
 def build():
