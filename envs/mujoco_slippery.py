@@ -3,6 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from gymnasium.error import DependencyNotInstalled
+
+try:
+    import mujoco  # noqa: F401  gymnasium's own message names its extra
+except ImportError as error:
+    raise DependencyNotInstalled('This environment needs MuJoCo: pip install "cppo[mujoco]"') from error
+
 from cppo_envs.changing import ChangeAt, Changing
 from cppo_envs.friction import FrictionSchedule
 from cppo_envs.mujoco_ant import MujocoAnt, PublishedAnt

@@ -2,14 +2,8 @@
 
 from typing import Any
 
+import mujoco
 import numpy as np
-from gymnasium.error import DependencyNotInstalled
-
-try:
-    import mujoco  # gymnasium's own message names another extra
-except ImportError as error:
-    raise DependencyNotInstalled('This environment needs MuJoCo: pip install "cppo[mujoco]"') from error
-
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
