@@ -1,18 +1,17 @@
 """A walker in PyBullet on the stadium's plane, written for speed."""
 
-import dataclasses
 import math
 import weakref
 from typing import Any, ClassVar, get_args
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 
-from cppo_envs.arguments import friction_coefficient, plain, whole_number
+from cppo_envs.arguments import friction_coefficient, whole_number
 from cppo_envs.bullet_world import STEP_SECONDS, BulletWorld, ModelName, WalkerModel
 from cppo_envs.camera import FollowCamera, follow_in_window
 from cppo_envs.engine import connect, pybullet
+from cppo_envs.specs import PlainSpec
 from cppo_envs.summation import means_of_power_and_heat
 
 STADIUM_FRICTION = 0.8
@@ -35,7 +34,7 @@ OF_CLIENT = ("_client", "_disconnect", "_world", "_robot", "_joints", "_camera")
 """What belongs to a walker's own physics client and is of no use to another."""
 
 
-class BulletWalker(gym.Env[np.ndarray, np.ndarray]):
+class BulletWalker(PlainSpec):
     """Base of walkers that are paid for their speed along x; subclasses set ``model``.
 
     Observations and rewards are those of ``pybullet_envs_gymnasium``, to the last bit. What makes it fast is that all
@@ -82,7 +81,6 @@ class BulletWalker(gym.Env[np.ndarray, np.ndarray]):
         self.height = whole_number("height", height, minimum=1)
         self._ground_friction = friction_coefficient("ground_friction", ground_friction)
         self._merged = model == "merged"
-        self._spec: EnvSpec | None = None
         self._open()
         self._world.set_ground_friction(self._ground_friction)
         n_joints, n_feet = len(self._joints), len(self._world.feet)
@@ -115,15 +113,6 @@ class BulletWalker(gym.Env[np.ndarray, np.ndarray]):
             return
         self._world.restore(state["physics"])
         self._world.set_ground_friction(self._ground_friction)
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """What ``gymnasium.make`` made the environment from, its arguments as plain values that go through JSON."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = None if spec is None else dataclasses.replace(spec, kwargs=plain(spec.kwargs))
 
     @property
     def ground_friction(self) -> float:

@@ -8,9 +8,16 @@ in programs that have nothing to do with us: nothing is imported here, and gymna
 import sys
 
 MAX_EPISODE_STEPS = 1000
-"""Steps after which an episode is truncated, as in ``AntBulletEnv-v0``."""
+"""Steps after which an episode is truncated, as in ``AntBulletEnv-v0`` and gymnasium's walkers."""
 
-ENTRY_POINTS = {"FastAnt-v0": "cppo_envs.ant:FastAnt", "SlipperyAnt-v0": "cppo_envs.slippery:slippery_ant"}
+MUJOCO_WALKERS = ("Ant-v3", "Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5", "Walker2d-v5")
+ENTRY_POINTS = {"FastAnt-v0": "cppo_envs.ant:FastAnt", "SlipperyAnt-v0": "cppo_envs.slippery:slippery_ant"} | {
+    f"Slippery{walker}": "cppo_envs.mujoco_slippery:slippery_walker" for walker in MUJOCO_WALKERS
+}
+KEYWORD_ARGUMENTS = {f"Slippery{walker}": {"walker": walker} for walker in MUJOCO_WALKERS}
+CHANGING = {environment_id: "friction" for environment_id in ENTRY_POINTS if environment_id.startswith("Slippery")}
+"""The environments that take a schedule, and the property that it changes."""
+
 REGISTERING = "gymnasium.envs"
 """The module that registers gymnasium's own environments when it is imported."""
 
@@ -25,9 +32,13 @@ def register_environments() -> None:
             register(
                 environment_id,
                 entry_point=entry_point,
+                kwargs=KEYWORD_ARGUMENTS.get(environment_id, {}),
                 max_episode_steps=MAX_EPISODE_STEPS,
                 disable_env_checker=True,
             )
+            if f"{registry[environment_id].name}-v0" in ENTRY_POINTS:
+                # An ant of another engine is no newer version; gymnasium would call SlipperyAnt-v0 out of date.
+                registry[environment_id].version = 0
 
 
 def register_when_imported() -> None:

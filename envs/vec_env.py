@@ -1,7 +1,7 @@
 """Several walkers in one process as one environment of stable-baselines3."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -10,8 +10,7 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from cppo_envs.bullet_walker import BulletWalker
-from cppo_envs.slippery import ChangingFriction
+from cppo_envs.changing import Changing
 
 
 class WalkerVecEnv(DummyVecEnv):
@@ -21,10 +20,11 @@ class WalkerVecEnv(DummyVecEnv):
     their counts, so that each environment can also be stepped, saved and restored by itself.
 
     Args:
-        env_fns: Functions that make ``FastAnt-v0`` or ``SlipperyAnt-v0``, with ``gymnasium.make`` or without.
+        env_fns: Functions that make our walkers, or others with observations in a ``Box``, with ``gymnasium.make`` or
+            without; ``disable_env_checker=True`` keeps gymnasium's checker away from theirs.
 
     Raises:
-        TypeError: if an environment is none of these walkers, or wears another wrapper.
+        TypeError: if an environment wears another wrapper, or has other observations.
         ValueError: if two of the functions return the same environment.
     """
 
@@ -61,31 +61,31 @@ class _Worn:
         self.env = env
         self._order: OrderEnforcing | None = None
         self._limit: Any = None  # its count has no public name
-        self._friction: ChangingFriction | None = None
+        self._changing: Changing | None = None
         while isinstance(env, gym.Wrapper):
             if isinstance(env, TimeLimit):
                 self._limit = env
-            elif isinstance(env, ChangingFriction):
-                self._friction = env
+            elif isinstance(env, Changing):
+                self._changing = env
             elif isinstance(env, OrderEnforcing):
                 self._order = env
             else:
                 raise TypeError(f"the walker wears {type(env).__name__}; a DummyVecEnv takes any wrapper")
             env = env.env
-        if not isinstance(env, BulletWalker):
-            raise TypeError(f"the environment must be FastAnt-v0 or SlipperyAnt-v0, got {type(env).__name__}")
+        if not isinstance(env.observation_space, gym.spaces.Box):
+            raise TypeError(f"the walker's observations must be a Box, got {env.observation_space}")
         self._walker = env
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, SupportsFloat, bool, dict[str, Any]]:
         """Take a step, and do and count what the wrappers would."""
-        friction, limit = self._friction, self._limit
+        changing, limit = self._changing, self._limit
         if self._order is not None and not self._order.has_reset:
             raise ResetNeeded("reset the environments before the first step")
-        if friction is not None:
-            friction.before_step()
+        if changing is not None:
+            changing.before_step()
         observation, reward, terminated, truncated, info = self._walker.step(action)
-        if friction is not None:
-            friction.after_step(info)
+        if changing is not None:
+            changing.after_step(info)
         if limit is not None:
             limit._elapsed_steps += 1
             truncated = truncated or limit._elapsed_steps >= limit._max_episode_steps

@@ -11,6 +11,7 @@ import gymnasium as gym
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+import cppo_envs
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.environments import environment_arguments, make_environment
@@ -112,9 +113,8 @@ class TrainedAgent:
                 raise ValueError(f"give --friction: {self.folder.path} doesn't tell on which its agent was trained")
             return list(met) or [None]
         if not (self.settings.is_slippery or self._is_fast_ant):
-            raise ValueError(
-                f"--friction has no effect in {self.settings.env}; it is for SlipperyAnt-v0 and FastAnt-v0"
-            )
+            ours = ", ".join((*cppo_envs.CHANGING, "FastAnt-v0"))
+            raise ValueError(f"--friction has no effect in {self.settings.env}; it is for {ours}")
         return list(dict.fromkeys(friction_coefficient("--friction", value, allow_zero=False) for value in frictions))
 
     def make_env(self, friction: float | None, picture_size: tuple[int, int] | None = None) -> gym.Env:
@@ -130,7 +130,7 @@ class TrainedAgent:
             arguments["ground_friction"] = friction
         if picture_size is not None:
             arguments["render_mode"] = "rgb_array"
-            if self.settings.is_slippery or self._is_fast_ant:
+            if self.settings.env in cppo_envs.ENTRY_POINTS:
                 arguments["width"], arguments["height"] = picture_size
         return make_environment(self.settings.env, arguments, self.env_module)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_type_hints
 
 from typing_extensions import Self
 
+import cppo_envs
 from cppo.remedies.combinations import CBP, check_combination
 from cppo.settings.limits import (
     CONTINUAL_BACKPROP_FIELDS,
@@ -199,7 +200,7 @@ class Settings:
     @property
     def is_slippery(self) -> bool:
         """Whether the environment takes a friction schedule."""
-        return self.env.startswith("SlipperyAnt")
+        return self.env in cppo_envs.CHANGING
 
     @property
     def remedy_arguments(self) -> dict[str, dict[str, Any]]:
@@ -232,7 +233,9 @@ class Settings:
         values: dict[str, Any] = dataclasses.asdict(Settings.from_preset(**given))
         own = preset(self.protocol, self.algo)["remedies"]
         values["remedies"] = (*own, *(name for name in values["remedies"] if name not in own))
-        self._clear(values, FRICTION_FIELDS, self.is_slippery, f"in {self.env}; it steers SlipperyAnt-v0")
+        self._clear(
+            values, FRICTION_FIELDS, self.is_slippery, f"in {self.env}; it steers {', '.join(cppo_envs.CHANGING)}"
+        )
         self._clear(
             values, CONTINUAL_BACKPROP_FIELDS, self.is_continual, f"with --algo {self.algo}; it steers cppo and cppo-l2"
         )

@@ -27,6 +27,8 @@ FIELDS: dict[type, tuple[str, ...]] = {
     VecNormalize: ("returns",),
 }
 """Wrappers of others whose memory is known."""
+OF_MUJOCO = "gymnasium.envs.mujoco."
+"""Where gymnasium's environments on MuJoCo are, whose state is known too; those of others may remember more."""
 
 
 class Restorable(gym.Wrapper):
@@ -86,6 +88,10 @@ def _own_state(layer: Any) -> State | None:
         return layer.state_dict()
     if isinstance(layer, DummyVecEnv):
         return _unless_missing("environments", [environment_state(each) for each in layer.envs])
+    if type(layer).__module__.startswith(OF_MUJOCO):
+        from cppo_envs.mujoco_state import mujoco_state  # imports MuJoCo, as the environment has
+
+        return mujoco_state(layer)
     fields = FIELDS.get(type(layer))
     if fields is None:
         return None
@@ -104,6 +110,11 @@ def _unless_missing(name: str, states: list[State | None]) -> State | None:
 def _restore_own(layer: Any, state: State) -> None:
     if hasattr(type(layer), "load_state_dict"):
         layer.load_state_dict(state)
+        return
+    if type(layer).__module__.startswith(OF_MUJOCO):
+        from cppo_envs.mujoco_state import load_mujoco_state
+
+        load_mujoco_state(layer, state)
         return
     for number, its_own in enumerate(state.get("environments", [])):  # of a DummyVecEnv
         restore_environment(layer.envs[number], its_own)

@@ -49,7 +49,7 @@ def import_module(name: str) -> None:
 
 
 def environment_arguments(settings: Settings) -> dict[str, Any]:
-    """Keyword arguments that steer the environment: the friction schedule of Slippery Ant, nothing elsewhere."""
+    """Keyword arguments that steer the environment: the friction schedule of slippery ground, nothing elsewhere."""
     if not settings.is_slippery:
         return {}
     names = ("change_every", "friction_range", "frictions", "change_at", "schedule_seed", "n_envs")
@@ -77,7 +77,7 @@ def _one_process(settings: Settings) -> type[DummyVecEnv]:
     """The ``VecEnv`` that steps the environments in this process; our own walkers have a faster one."""
     if settings.env not in cppo_envs.ENTRY_POINTS:
         return DummyVecEnv
-    from cppo_envs.vec_env import WalkerVecEnv  # imports PyBullet
+    from cppo_envs.vec_env import WalkerVecEnv
 
     return WalkerVecEnv
 

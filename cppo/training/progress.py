@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
+from cppo_envs.properties import PROPERTIES
+
 SECONDS_BETWEEN_LINES = 10.0
 EPISODES_AVERAGED = 100
 
@@ -21,11 +23,13 @@ class PhaseReturns:
     """The last returns of one phase.
 
     :param phase: its number; None where the environment has no phases
-    :param friction: the ground friction, likewise
+    :param friction: the ground friction, or the value of what else changes, likewise
+    :param changing: the name of what changes
     """
 
     phase: int | None
     friction: float | None
+    changing: str = "friction"
     returns: deque[float] = field(default_factory=lambda: deque(maxlen=EPISODES_AVERAGED))
 
     @property
@@ -34,7 +38,8 @@ class PhaseReturns:
         return sum(self.returns) / len(self.returns) if self.returns else float("nan")
 
     def __str__(self) -> str:
-        where = "" if self.phase is None else f"phase {self.phase}, friction {self.friction:.4g}: "
+        value = "" if self.friction is None else f", {self.changing} {self.friction:.4g}"
+        where = "" if self.phase is None else f"phase {self.phase}{value}: "
         if not self.returns:
             return f"{where}no episode has ended"
         return f"{where}return {self.mean:.1f} (mean of the last {len(self.returns)} episodes)"
@@ -73,7 +78,8 @@ class Progress(BaseCallback):
     def state_dict(self) -> dict[str, Any]:
         """What was seen so far, for a run that continues."""
         phases = [
-            {"phase": seen.phase, "friction": seen.friction, "returns": list(seen.returns)} for seen in self.phases
+            {name: getattr(seen, name) for name in ("phase", "friction", "changing")} | {"returns": list(seen.returns)}
+            for seen in self.phases
         ]
         return {"phases": phases, "logged": self._n_phases_logged}
 
@@ -83,7 +89,9 @@ class Progress(BaseCallback):
         for seen in state["phases"]:
             phase, friction = (None if seen[name] is None else float(seen[name]) for name in ("phase", "friction"))
             phase = None if phase is None else int(phase)
-            self._phases[phase] = PhaseReturns(phase, friction)
+            self._phases[phase] = PhaseReturns(
+                phase, friction, *([str(seen["changing"])] if "changing" in seen else [])
+            )
             self._phases[phase].returns.extend(map(float, seen["returns"]))
 
     def _on_training_start(self) -> None:
@@ -97,7 +105,9 @@ class Progress(BaseCallback):
         for info in self.locals["infos"]:
             # Parallel environments enter a phase at different times: one may finish an episode of an earlier phase.
             phase = info.get("phase")
-            seen = self._phases.setdefault(phase, PhaseReturns(phase, info.get("friction")))
+            if phase not in self._phases:
+                self._phases[phase] = _begun(phase, info)
+            seen = self._phases[phase]
             if "episode" in info:
                 seen.returns.append(float(info["episode"]["r"]))
                 self._rollout.append(_Episode(phase, seen.returns[-1], info.get("x_position")))
@@ -124,7 +134,8 @@ class Progress(BaseCallback):
         if distances:
             self.logger.record("episodes/distance", fmean(distances))
         if now.phase is not None:
-            self.logger.record("environment/friction", now.friction)
+            if now.friction is not None:
+                self.logger.record(f"environment/{now.changing}", now.friction)
             self.logger.record("environment/phase", now.phase)
             met = " ".join(str(seen.phase) for seen in self.phases[self._n_phases_logged :])
             self.logger.record("environment/phases_met", met, exclude="tensorboard")
@@ -134,3 +145,9 @@ class Progress(BaseCallback):
         """Finish the bar, also when training was interrupted."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _begun(phase: int | None, info: dict[str, Any]) -> PhaseReturns:
+    """A phase that this step's info tells of, and what has changed with it."""
+    changing = next((name for name in PROPERTIES if name in info), None)
+    return PhaseReturns(phase, None) if changing is None else PhaseReturns(phase, info[changing], changing)

@@ -11,6 +11,7 @@ import pytest
 import cppo_envs
 
 IDS = ("FastAnt-v0", "SlipperyAnt-v0")
+MUJOCO_IDS = tuple(environment_id for environment_id in cppo_envs.ENTRY_POINTS if environment_id not in IDS)
 
 
 def run_python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -29,8 +30,9 @@ def output(*arguments: str, cwd: Path | None = None) -> str:
 def test_importing_gymnasium_is_enough_and_imports_nothing_else(tmp_path: Path) -> None:
     code = (
         "import sys, gymnasium\n"
-        f"assert set({IDS}) <= set(gymnasium.registry)\n"
-        "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'pybullet', 'cppo', 'scipy'}))"
+        f"assert set({IDS + MUJOCO_IDS}) <= set(gymnasium.registry)\n"
+        "foreign = {'torch', 'pybullet', 'mujoco', 'cppo', 'scipy'}\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & foreign))"
     )
     assert output("-c", code, cwd=tmp_path) == "[]\n"
 
@@ -163,19 +165,27 @@ def test_the_folder_of_the_checkout_is_no_second_package(tmp_path: Path) -> None
     assert 'ImportError: import "cppo_envs"' in done.stderr
 
 
-def test_without_pybullet_making_an_environment_tells_how_to_get_it() -> None:
-    for environment_id in cppo_envs.ENTRY_POINTS:
-        result = run_python(
-            "-c",
-            "import sys\n"
-            "sys.modules['pybullet'] = None\n"
-            "import gymnasium\n"
-            "from gymnasium.error import DependencyNotInstalled\n"
-            "try:\n"
-            f"    gymnasium.make('{environment_id}')\n"
-            "except DependencyNotInstalled as error:\n"
-            "    print(error)\n",
-        )
-        assert result.returncode == 0, result.stderr
-        (line,) = result.stdout.splitlines()
-        assert 'pip install "cppo[pybullet]"' in line
+def test_without_its_engine_making_an_environment_tells_how_to_get_it() -> None:
+    extras = dict.fromkeys(IDS, "pybullet") | dict.fromkeys(MUJOCO_IDS, "mujoco")
+    code = (
+        "import sys\n"
+        "sys.modules['pybullet'] = sys.modules['mujoco'] = None\n"
+        "import gymnasium\n"
+        "from gymnasium.error import DependencyNotInstalled\n"
+        f"for environment_id in {list(extras)}:\n"
+        "    try:\n"
+        "        gymnasium.make(environment_id)\n"
+        "    except DependencyNotInstalled as error:\n"
+        "        print(error)\n"
+    )
+    told = output("-c", code).splitlines()
+    assert len(told) == len(extras) == len(cppo_envs.ENTRY_POINTS)
+    for line, extra in zip(told, extras.values(), strict=True):
+        assert f'pip install "cppo[{extra}]"' in line
+
+
+def test_an_ant_of_another_engine_is_no_newer_version(recwarn: pytest.WarningsRecorder) -> None:
+    """Gymnasium would call SlipperyAnt-v0 out of date, and take SlipperyAnt-v5 for SlipperyAnt."""
+    from gymnasium.envs.registration import find_highest_version
+
+    assert find_highest_version(None, "SlipperyAnt") == 0 and not recwarn.list

@@ -182,7 +182,7 @@ def test_any_walker_with_a_ground_friction_can_be_wrapped() -> None:
 
 
 def test_a_walker_without_ground_friction_is_refused() -> None:
-    with pytest.raises(TypeError, match="settable ground_friction, which CartPoleEnv has not"):
+    with pytest.raises(TypeError, match="settable ground_friction or a MuJoCo model, which CartPoleEnv has not"):
         ChangingFriction(gym.make("CartPole-v1"), FrictionSchedule())
 
 

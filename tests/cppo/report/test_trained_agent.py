@@ -72,6 +72,15 @@ def test_the_ground_is_as_asked_for(env_id):
         assert env.render().shape == (48, 64, 3)
 
 
+def test_so_it_is_on_mujoco():
+    pytest.importorskip("mujoco")
+    agent = agent_trained_for(10**9, env="SlipperyAnt-v5", frictions=(0.5, 1.5), change_every=100)
+    assert agent.grounds(()) == [0.5, 1.5]
+    with agent.make_env(0.3, (64, 48)) as env:
+        assert env.reset(seed=0)[1]["friction"] == 0.3 and set(env.unwrapped.model.geom_friction[:, 0]) == {0.3}
+        assert (env.unwrapped.width, env.unwrapped.height, env.render_mode) == (64, 48, "rgb_array")
+
+
 def test_playing_yields_the_start_and_the_moment_after_each_step(make_run):
     agent = TrainedAgent.load(make_run().path)
     with agent.make_env(None) as env:

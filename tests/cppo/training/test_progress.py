@@ -2,7 +2,9 @@
 
 import math
 
+import gymnasium as gym
 import pytest
+from gymnasium.envs.registration import register, registry
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
@@ -10,6 +12,7 @@ from cppo.settings.settings import Settings
 from cppo.training import progress as progress_module
 from cppo.training.environments import make_vec_env
 from cppo.training.progress import PhaseReturns, Progress
+from cppo_envs.changing import Changing
 
 
 def learn(env_id: str, progress: Progress, steps: int = 40, n_envs: int = 1, **callbacks: BaseCallback) -> PPO:
@@ -47,6 +50,25 @@ def test_returns_of_a_phase_are_averaged_over_its_last_episodes():
 def test_a_phase_without_a_finished_episode_says_so():
     assert str(PhaseReturns(1, 0.5)) == "phase 1, friction 0.5: no episode has ended"
     assert str(PhaseReturns(None, None)) == "no episode has ended"
+
+
+def test_whatever_changes_is_told_by_its_name_and_logged():
+    """On a phase of 16 steps, two updates of 8."""
+    pytest.importorskip("mujoco")
+    register(
+        "Lighter-v0",
+        lambda: Changing(gym.make("Hopper-v5"), {"change_every": 16, "values": [9.81, 3.7]}, property="gravity"),
+    )
+    progress, logged = Progress(bar=False), Logged()
+    try:
+        learn("Lighter-v0", progress, steps=16, logged=logged)
+    finally:
+        del registry["Lighter-v0"]
+    assert str(progress.phases[0]).startswith("phase 0, gravity 9.81: ")
+    assert [row["environment/gravity"] for row in logged.rows] == [9.81, 9.81]
+    again = Progress(bar=False)
+    again.load_state_dict(progress.state_dict())
+    assert again.phases == progress.phases
 
 
 def test_returns_are_kept_by_phase(scripted):

@@ -29,6 +29,7 @@ RUNS = {
     "slippery ant": SLIPPERY,
     "at once": SLIPPERY | {"change_at": "step", "n_envs": 1, "n_steps": 128},
     "in processes": SLIPPERY | {"processes": True, "total_timesteps": 512},
+    "on MuJoCo": SLIPPERY | {"env": "SlipperyAnt-v5"},
     "ppo": SMALL | {"algo": "ppo", "env": "FastAnt-v0"},
     "gSDE": SMALL | {"algo": "ppo-adam", "env": "FastAnt-v0", "use_sde": True, "sde_sample_freq": 5},
     "remedies": SMALL
@@ -81,7 +82,7 @@ def uninterrupted(tmp_path_factory):
 def test_a_resumed_run_equals_one_that_was_never_interrupted(kind, uninterrupted, tmp_path, monkeypatch):
     """Stopped in the 2nd update, before any checkpoint was due, and again in the 4th that follows."""
     if "Ant" in RUNS[kind].get("env", "Ant"):
-        pytest.importorskip("pybullet")
+        pytest.importorskip("mujoco" if kind == "on MuJoCo" else "pybullet")
     expected = uninterrupted(kind)
     for number, is_resumed in ((2, False), (4, True))[: 1 if kind == "in processes" else 2]:
         with monkeypatch.context() as patch:
