@@ -89,9 +89,7 @@ class Progress(BaseCallback):
         for seen in state["phases"]:
             phase, friction = (None if seen[name] is None else float(seen[name]) for name in ("phase", "friction"))
             phase = None if phase is None else int(phase)
-            self._phases[phase] = PhaseReturns(
-                phase, friction, *([str(seen["changing"])] if "changing" in seen else [])
-            )
+            self._phases[phase] = PhaseReturns(phase, friction, str(seen.get("changing", PhaseReturns.changing)))
             self._phases[phase].returns.extend(map(float, seen["returns"]))
 
     def _on_training_start(self) -> None:
