@@ -31,13 +31,8 @@ from cppo.settings.settings import Settings, split_env
 PACKAGES = ("torch", "stable_baselines3", "gymnasium", "numpy", "pybullet")
 RunState = Literal["empty", "running", "stopped", "finished", "failed"]
 EndState = Literal["stopped", "finished", "failed"]
-CONFIG = {
-    "settings": dict,
-    "versions": dict | None,
-    "command": list | None,
-    "env_module": str | None,
-    "resumed": list | None,
-}
+CONFIG = {"settings": dict, "env_module": str | None}
+CONFIG |= {"versions": dict | None, "command": list | None, "resumed": list | None}
 ENDING = {"state": str, "steps": int, "reason": str | None, "model": str | None}
 
 
