@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cppo.command_line import or_fail, parse, show_warnings_plainly
+from cppo.command_line import or_fail, parse, run, show_warnings_plainly
 from cppo.report.evaluate_flags import EvaluateFlags, prepare
 from cppo.report.evaluation import evaluate, run_record, table, write_json
 from cppo.report.friction_plot import Evaluation, write_plot
@@ -22,10 +22,12 @@ def evaluate_all(agents: Mapping[str, TrainedAgent], frictions: list[float | Non
     evaluations: dict[str, Evaluation] = {}
     records = []
     for name, agent in agents.items():
-        results = evaluate(agent, frictions, flags.episodes, flags.seed, not flags.stochastic)
+        if len(agents) > 1:
+            print(name, flush=True)
+        results = evaluate(agent, frictions, flags.episodes, flags.seed, not flags.stochastic, flags.episode_steps)
         kept = retentions(agent, results)
         evaluations[name] = results, kept
-        print(*[name] * (len(agents) > 1), table(results, columns(kept)), sep="\n", flush=True)
+        print(table(results, columns(kept)), flush=True)
         records.append(run_record(agent, results, not flags.stochastic) | {"retention": [k._asdict() for k in kept]})
         if flags.probe:
             found = probe(agent, frictions[-1], flags.probe_targets, flags.probe_steps, flags.seed)
@@ -51,4 +53,4 @@ def main(args: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cppo.command_line import or_fail, show_warnings_plainly
+from cppo.command_line import or_fail, run, show_warnings_plainly
 from cppo.grids.executors import make_executor
 from cppo.grids.grid import PlannedRun
 from cppo.grids.many import GridTraining, plan, report_grid
@@ -48,4 +48,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

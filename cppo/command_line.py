@@ -1,15 +1,20 @@
-"""What the commands share: typed flags, one clear line for bad input, tables of text."""
+"""What the commands share: their beginning and end, typed flags, one clear line for bad input, tables of text."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import difflib
 import io
 import itertools
+import os
 import re
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any, NoReturn, TypeVar, get_args
 
 import gymnasium as gym
 import tyro
@@ -30,6 +35,64 @@ BAD_INPUT = (
 """What building things from bad input raises."""
 COLOR = re.compile("\x1b\\[[0-9;]*m")
 """What gymnasium's warnings are coloured with."""
+MOST_DIGITS = 300
+"""Of a whole number; longer ones are a slip of the keyboard."""
+NUMBERS = tyro.constructors.ConstructorRegistry()
+"""How flags are read besides tyro's own rules."""
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Run a command and end the process; Ctrl-C, or a reader that closes the pipe, ends it without a traceback.
+
+    ``cppo/__init__.py`` has let Ctrl-C end the process at once while it imported.
+
+    :param main: the command; returns its exit code, None for 0
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    code: Any
+    try:
+        try:
+            code = main()
+        except SystemExit as end:
+            code = end.code
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        code = 128 + signal.SIGPIPE
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):  # what they still hold has no reader
+            os.dup2(nowhere, stream.fileno())
+    raise SystemExit(code)
+
+
+@NUMBERS.primitive_rule
+def whole_numbers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Read flags of whole numbers as ``whole`` does."""
+    if info.type is not int:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole(words[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def whole(word: str) -> int:
+    """Read a whole number as people write it: ``1000000``, ``1_000_000`` or ``1e6``.
+
+    :raises ValueError: if it is none
+    """
+    try:
+        number = Decimal(word)
+        if number.adjusted() <= MOST_DIGITS and number == number.to_integral_value():
+            return int(number)
+    except (InvalidOperation, OverflowError):
+        pass
+    raise ValueError(f"{word!r} is no whole number")
 
 
 def parse(
@@ -56,22 +119,49 @@ def parse_known(flags: type[Flags], program: str, args: Sequence[str]) -> tuple[
 def _parse(program: str, flags: type[Any], **options: Any) -> Any:
     errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(errors), warnings.catch_warnings():
+        with NUMBERS, contextlib.redirect_stderr(errors), warnings.catch_warnings():
             # Of settings that have no effect, whose default is None whatever their type.
             warnings.filterwarnings("ignore", "The field .* is annotated with type")
             return tyro.cli(flags, prog=program, **options)
     except SystemExit as end:
         if end.code == 2:
-            fail(program, _first_paragraph(errors.getvalue()))
+            fail(program, _with_nearest(_first_paragraph(errors.getvalue()), flags))
         raise
+
+
+def _with_nearest(message: str, flags: Any) -> str:
+    """Name the flags nearest to those that a message says aren't known."""
+    known = list(_names(flags))
+    if not message.startswith("Unrecognized"):
+        return message
+    unknown = [word for word in re.findall(r"--[\w-]+", message) if word not in known]
+    nearest = [found for word in unknown for found in difflib.get_close_matches(word, known, 1)]
+    return f"{message}; did you mean {', '.join(nearest)}?" if nearest else message
+
+
+def _names(flags: Any) -> Iterator[str]:
+    """The names of all flags of a dataclass, or of several."""
+    if not dataclasses.is_dataclass(flags):
+        for part in get_args(flags):
+            yield from _names(part)
+        return
+    for field in dataclasses.fields(flags):
+        if "Positional" not in str(field.type):
+            yield "--" + field.name.replace("_", "-")
 
 
 def or_fail(program: str, build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function on the user's input; bad input ends the program with one line on stderr and exit code 2."""
     try:
         return build(*args, **kwargs)
+    except BrokenPipeError:
+        raise
     except BAD_INPUT as error:
         fail(program, str(error) or type(error).__name__)
+    except RuntimeError as error:
+        if "allocate" not in str(error) and "out of memory" not in str(error):  # how torch says it
+            raise
+        fail(program, f"there is not enough memory: {error}")
     except SystemExit as error:
         fail(program, f"the environment, or a module, called sys.exit({error.code!r})")
     except KeyboardInterrupt:

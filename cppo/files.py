@@ -17,6 +17,9 @@ class CannotWriteError(OSError):
     """A file or folder can't be written; the message names it and says why."""
 
 
+MARK = "written by the package cppo"
+"""What files hold that are overwritten when they are written again; others never are."""
+MARK_BYTES = 64 * 1024
 PARTIAL = re.compile(r"\..*\.[0-9a-f]+\.partial(\..*)?", re.DOTALL)
 """The names of what is being written."""
 
@@ -54,8 +57,8 @@ def is_partial(path: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed left of their writing in a folder in which nobody else writes."""
-    for path in folder.iterdir():
+    """Remove what processes that were killed left of their writing in a folder, in which nobody may be writing."""
+    for path in folder.iterdir() if folder.is_dir() else ():
         if is_partial(path):
             remove(path)
 
@@ -103,6 +106,24 @@ def check_writable(path: Path) -> None:
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
+
+
+def check_ours(path: Path, mark: str = MARK) -> None:
+    """Refuse to overwrite a file that this program didn't write; an empty one holds nothing to lose.
+
+    :param mark: what every such file holds near its beginning or its end
+    :raises CannotWriteError: if it is another one
+    """
+    check_regular(path.resolve())
+    if not path.exists():
+        return
+    with naming(path), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        ends = file.read(MARK_BYTES)
+        file.seek(max(0, size - MARK_BYTES))
+        ends += file.read(MARK_BYTES)
+    if size and mark.encode() not in ends:
+        raise CannotWriteError(f"{path} can't be written: this program didn't write what is there; remove it first")
 
 
 def sync(path: Path) -> None:

@@ -117,14 +117,15 @@ def read_json(path: Path, shape: Shape) -> dict[str, Any]:
     return parse_json(read_bytes(path, TEXT_BYTES), path, shape)
 
 
-def parse_json(content: bytes, what: object, shape: Shape) -> dict[str, Any]:
-    """Read a mapping from JSON, whose numbers are finite.
+def parse_json(content: bytes, what: object, shape: Shape, finite: bool = True) -> dict[str, Any]:
+    """Read a mapping from JSON.
 
     :param what: names it in an error
+    :param finite: whether all its numbers must be
     :raises UnreadableError: if it can't be read, or hasn't the shape
     """
     with _reading(what):
-        return of_shape(_plain(json.loads(content, parse_constant=_no_number)), shape)
+        return of_shape(_plain(json.loads(content, parse_constant=_no_number if finite else None)), shape)
 
 
 def read_rows(path: Path) -> Iterator[list[str]]:

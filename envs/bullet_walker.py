@@ -200,7 +200,10 @@ class BulletWalker(gym.Env[np.ndarray, np.ndarray]):
         Raises:
             ValueError: if it is the state of something else.
         """
-        self._world.restore(state["world"].tobytes())
+        world = state["world"]
+        if not isinstance(world, np.ndarray) or (world.dtype, world.ndim) != (np.uint8, 1):
+            raise ValueError("this is not the state of a walker: its world is no array of bytes")
+        self._world.restore(world.tobytes())
         self.np_random.bit_generator.state = state["random"]
         self.ground_friction = state["ground_friction"]
         for name in STATE_OF_EPISODE:

@@ -14,6 +14,10 @@ from cppo_envs.summation import pairwise_sum
 SUBSTEPS = 4
 STEP_SECONDS = 0.0165 / 4 * SUBSTEPS
 GROUND_GROUP, ROBOT_GROUP = 1, 2
+STATE_BYTES = 2**20
+"""Largest state that is read; an ant's has 57 kB at most."""
+HEADER_BYTES = 16
+"""Of a state: Bullet's version and number format."""
 
 ModelName = Literal["original", "merged"]
 Place = tuple[float, float, float]
@@ -100,9 +104,13 @@ class BulletWorld:
     def restore(self, state: bytes) -> None:
         """Go on from what another world saved.
 
+        Bullet's reader trusts its bytes: only a state from one's own hands may come here.
+
         Raises:
-            ValueError: if it is not the state of such a world.
+            ValueError: if it is not the state of such a world, as far as can be told.
         """
+        if not HEADER_BYTES < len(state) <= STATE_BYTES or state[:HEADER_BYTES] != self.save()[:HEADER_BYTES]:
+            raise ValueError("this is not the state of a world of this version of Bullet")
         with _file_for_bullet() as (path, file):
             file.write(state)
             file.flush()

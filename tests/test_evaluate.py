@@ -7,8 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from torch import nn
 
 import evaluate
+from cppo import CPPO
+from cppo.files import check_ours
+from cppo.remedies.sb3_mixin import RemediedCPPO
+from cppo.report.trained_agent import TrainedAgent
 from cppo.runs.folder import Ending, RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
@@ -89,6 +96,8 @@ def test_runs_are_compared_at_the_same_frictions_in_tables_a_picture_and_a_film(
         *("--json", str(record), "--plot", str(plot), "--video", str(film), "--video-steps", "4"),
     )
     assert done.returncode == 0, done.stderr
+    for path in (record, plot, film):
+        check_ours(path)  # the same command may overwrite them
     lines = done.stdout.splitlines()
     assert [lines[0], lines[4]] == ["ppo, seed 0", "ppo, seed 1"]
     assert [line.split()[0] for line in lines] == ["ppo,", "friction", "0.8", "2"] * 2
@@ -155,12 +164,17 @@ def test_the_probe_is_told_and_recorded(pendulum, tmp_path, capsys):
         (["--episodes", "-1"], ["--episodes", "at least 1", "-1"]),
         (["--episodes", "abc"], ["--episodes", "'abc'"]),
         (["--video-steps", "0"], ["--video-steps", "at least 1"]),
+        (["--video-steps", "20"], ["--video-steps has no effect without --video"]),
+        (["--probe-steps", "20"], ["--probe-steps has no effect without --probe"]),
+        (["--probe-targets", "1"], ["--probe-targets has no effect without --probe"]),
+        (["--env", "CartPole-v1"], ["--env has no effect with the folder of a run"]),
+        (["--seed", "1e30"], ["--seed", "at most 4294967295"]),
         (["--probe-targets", "0"], ["--probe-targets", "at least 1", "0"]),
         (["--probe-steps", "0"], ["--probe-steps", "at least 1", "0"]),
         (["--seed", "-1"], ["--seed", "at least 0"]),
         (["--friction", "0.8"], ["--friction", "Pendulum-v1", "SlipperyAnt-v0"]),
         (["--friction", "slippery"], ["--friction", "'slippery'"]),
-        (["--frictoin", "0.8"], ["--frictoin"]),
+        (["--frictoin", "0.8"], ["--frictoin", "did you mean --friction?"]),
         (["--compare", "a", "b"], ["one run", "--compare"]),
         (["--plot", "plot.png"], ["--plot", "against friction"]),
         (["--plot", "plot.jpg"], ["--plot", "plot.jpg", ".png"]),
@@ -181,6 +195,83 @@ def test_a_friction_that_no_ground_has_is_refused(tmp_path, capfd, friction):
     capfd.readouterr()
     line = refusal([str(folder.path), "--friction", friction], capfd)
     assert f"--friction must be a finite number above 0, got {float(friction)}" in line
+
+
+def test_nothing_is_overwritten_that_this_program_did_not_write(pendulum, tmp_path, capsys):
+    before = pendulum.config.read_bytes()
+    line = refusal([str(pendulum.path), "--json", str(pendulum.config)], capsys)
+    assert f"{pendulum.config} can't be written: this program didn't write what is there" in line
+    assert pendulum.config.read_bytes() == before
+    theirs = {"--video": tmp_path / "film.mp4", "--json": tmp_path / "figures.json"}
+    for flag, path in theirs.items():
+        path.write_text("somebody else's")
+        assert "this program didn't write" in refusal([str(pendulum.path), flag, str(path)], capsys)
+    mine = tmp_path / "mine.json"
+    for episodes in ("1", "2"):
+        evaluate.main([str(pendulum.path), "--episodes", episodes, "--json", str(mine)])
+    assert len(json.loads(mine.read_text())["results"][0]["episodes"]) == 2
+
+
+def test_an_episode_without_an_end_is_cut_with_a_word(pendulum, capsys):
+    evaluate.main([str(pendulum.path), "--episodes", "1", "--episode-steps", "30"])
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1].split()[-2] == "30.0"
+    assert "warning: an episode was cut after 30 steps: it had not ended (--episode-steps allows more)" in err
+
+
+def save(path: Path, env: str = "CartPole-v1", kind: type[PPO] = CPPO, **arguments) -> Path:
+    """What a user of the library saves."""
+    kind("MlpPolicy", env, n_steps=32, batch_size=32, seed=3, **arguments).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (CPPO, {}),
+        (PPO, {"policy_kwargs": {"net_arch": {"pi": [8], "vf": [9, 5]}, "activation_fn": nn.ELU}}),
+        (RemediedCPPO, {"policy_kwargs": {"net_arch": [8]}, "remedies": {"layer-norm": {}}}),
+    ],
+)
+def test_a_saved_agent_acts_as_it_does_in_the_library(kind, arguments, tmp_path):
+    path = save(tmp_path / "agent.zip", kind=kind, **arguments)
+    model = kind.load(path)
+    agent = TrainedAgent.load_saved(path, "CartPole-v1")
+    with agent.make_env(None) as env:
+        observation, _ = env.reset(seed=4)
+        for _ in range(5):
+            action = model.predict(observation, deterministic=True)[0]
+            assert agent.policy.predict(observation, deterministic=True)[0] == action
+            observation = env.step(action)[0]
+
+
+def test_saved_agents_are_evaluated_and_compared_with_runs(tmp_path, capsys):
+    run, record = make_run(tmp_path / "run", "CartPole-v1"), tmp_path / "figures.json"
+    path = save(tmp_path / "agent.zip")
+    command = ["--compare", str(path), str(run.path), "--env", "CartPole-v1", "--episodes", "1", "--json", str(record)]
+    evaluate.main(command)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[::3] == ["cppo, seed 3", "ppo, seed 0"]
+    assert json.loads(record.read_text())[0]["run"]["folder"] == str(path)
+
+
+class Own(nn.Tanh):
+    """An activation of one's own."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "args", "words"),
+    [
+        ({}, [], "give --env: "),
+        ({}, ["--env", "NoSuchEnvironment-v0"], "NoSuchEnvironment"),
+        ({}, ["--env", "Pendulum-v1"], "agent.zip does not fit Pendulum-v1"),
+        ({}, ["--env", "CartPole-v1", "--probe"], "--probe needs the folder of a run"),
+        ({"policy_kwargs": {"activation_fn": Own}}, ["--env", "CartPole-v1"], "is none of torch's"),
+        ({"policy_kwargs": {"features_extractor_class": FlattenExtractor}}, ["--env", "CartPole-v1"], "isn't run"),
+    ],
+)
+def test_what_a_saved_agent_does_not_tell_is_refused(arguments, args, words, tmp_path, capsys):
+    assert words in refusal([str(save(tmp_path / "agent.zip", **arguments)), *args], capsys)
 
 
 def test_a_run_that_is_not_there_or_not_whole_is_refused(pendulum, tmp_path, capsys):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = {"README.md": 3, "docs/plug_in.md": 4, "docs/plasticity.md": 3, "docs/remedies.md": 2}
+PAGES = {"README.md": 3, "docs/plug_in.md": 5, "docs/plasticity.md": 3, "docs/remedies.md": 2}
 
 
 def snippets(page):

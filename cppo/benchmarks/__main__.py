@@ -1,8 +1,7 @@
 """Run the command: ``python -m cppo.benchmarks --help``."""
 
-import sys
-
 from cppo.benchmarks.command import main
+from cppo.command_line import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

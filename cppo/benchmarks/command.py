@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,7 @@ def run(problem: Problem[Any], is_sweep: bool, args: Sequence[str]) -> int:
     wanted = {each.name() for each in settings}
     results = [result for result in read_results(problem, root) if result.settings.name() in wanted]
     print(table(problem, results, 1), end="")
-    print(f"results: {root}; figures: {PROGRAM} {problem.name} plot --results {root}")
+    print(f"results: {root}; figures: {PROGRAM} {problem.name} plot --results {shlex.quote(str(root))}")
     return 0
 
 

@@ -170,6 +170,8 @@ class GridTraining:
         """Act on signals, take note of what began and ended, and show how far the runs are."""
         self._pass_on_signals()
         events = self._executor.poll()
+        for name in [name for name in events.ended if name not in events.begun]:  # before those that took their place
+            self._note_end(name, events.ended.pop(name))
         for name in events.begun:
             run = self._runs[name]
             run.state = "running"
@@ -181,12 +183,15 @@ class GridTraining:
             run.state, run.steps_before = "waiting", _last_steps(run.folder)
             self._board.say(f"{name}: its worker was lost after {run.steps_before:,} steps; it waits for another")
         for name, reason in events.ended.items():
-            run = self._runs[name]
-            run.settle(reason, asked=bool(self._signals))
-            run.seconds = time.monotonic() - self._began[name][0] if name in self._began else None
-            self._board.say(f"{name}: {run.state}{f': {run.reason}' if run.reason else ''}")
+            self._note_end(name, reason)
         if self._board.is_due:
             self._board.show([*map(self._line, self._in_state("running")), self._counts()])
+
+    def _note_end(self, name: str, reason: str) -> None:
+        run = self._runs[name]
+        run.settle(reason, asked=bool(self._signals))
+        run.seconds = time.monotonic() - self._began[name][0] if name in self._began else None
+        self._board.say(f"{name}: {run.state}{f': {run.reason}' if run.reason else ''}")
 
     def _pass_on_signals(self) -> None:
         if len(self._signals) == self._signals_passed_on:

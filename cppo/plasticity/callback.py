@@ -110,7 +110,7 @@ class PlasticityCallback(BaseCallback):
         if loaded != expected:
             raise ValueError(f"the state of the callback is that of other hidden layers: {loaded}, not {expected}")
         self._initial = dict(state["initial"])
-        self._rollouts = state["rollouts"]
+        self._rollouts = int(state["rollouts"])
         self._probe = None if state["probe"] is None else Batch(**state["probe"])
         self._recent.batches = [Batch(**batch) for batch in state["recent"]]
         self._watch.load_state_dict(state["updates"])

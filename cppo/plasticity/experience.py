@@ -25,6 +25,12 @@ class Batch:
     observations: Observations
     actions: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        """Check the types, as a checkpoint may hold others."""
+        parts = [*(self.observations.values() if isinstance(self.observations, dict) else [self.observations])]
+        if not all(isinstance(part, Tensor) for part in [*parts, *([] if self.actions is None else [self.actions])]):
+            raise TypeError("a batch must hold tensors")
+
     def __len__(self) -> int:
         values = self.observations
         return len(next(iter(values.values())) if isinstance(values, dict) else values)

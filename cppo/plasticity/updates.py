@@ -69,9 +69,13 @@ class UpdateWatch:
         return {"steps": list(self.steps), "totals": {name: list(totals) for name, totals in self.totals.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
-        self.steps = list(state["steps"])
-        self.totals = {name: list(totals) for name, totals in state["totals"].items()}
+        """Restore what ``state_dict`` returned.
+
+        :raises ValueError: if it is the state of other layers; likewise KeyError and TypeError
+        """
+        self.steps = [int(steps) for steps, _ in zip(state["steps"], self.steps, strict=True)]
+        for name, totals in self.totals.items():
+            self.totals[name] = [float(total) for total, _ in zip(state["totals"][name], totals, strict=True)]
 
     @torch.no_grad()
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:

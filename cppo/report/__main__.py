@@ -10,7 +10,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from cppo.command_line import BAD_INPUT, fail, or_fail, parse
+from cppo.command_line import BAD_INPUT, fail, or_fail, parse, run
 from cppo.files import check_writable
 from cppo.report.comparison import Comparison, compare
 from cppo.report.figures import check_matplotlib, write_figures
@@ -135,4 +135,4 @@ def say(message: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

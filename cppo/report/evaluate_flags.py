@@ -8,12 +8,17 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from cppo.files import check_writable
+from cppo.files import check_ours, check_writable
 from cppo.report.film import check_film
 from cppo.report.friction_plot import check_plot
 from cppo.report.side_by_side import shared_grounds, together
 from cppo.report.trained_agent import TrainedAgent
+from cppo.settings.limits import NoEffectError, check_range, flag
+from cppo.settings.settings import split_env
 from cppo_envs.arguments import whole_number
+
+BELONG_TO = {"probe_targets": "probe", "probe_steps": "probe", "video_steps": "video"}
+"""Flags without effect unless another one is given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +26,11 @@ class EvaluateFlags:
     """Flags of the command."""
 
     run: Annotated[Positional[Path | None], arg(metavar="RUN")] = None
-    """Folder of a training run."""
+    """Folder of a training run, or a file that CPPO.save wrote."""
     compare: Annotated[tuple[Path, ...], arg(metavar="RUN_A RUN_B ...")] = ()
-    """Folders of several runs instead of one: the same frictions and seeds for all, films side by side."""
+    """Several of them instead of one: the same frictions and seeds for all, films side by side."""
+    env: Annotated[str | None, arg(metavar="ID|MODULE:ID")] = None
+    """Environment of the agent in a file; a run's folder names its own."""
     episodes: int = 10
     """Episodes at each friction."""
     friction: Annotated[tuple[float, ...], arg(metavar="F1 F2 ...")] = ()
@@ -32,6 +39,8 @@ class EvaluateFlags:
     """Draw actions as in training, instead of taking the most likely ones."""
     env_module: str | None = None
     """Module to import, which registers the environment, as it was given to train.py."""
+    episode_steps: int = 20_000
+    """Cut an episode after so many steps: in an environment without a time limit it may have no end."""
     seed: int = 1000
     """Seed of the first episode; the next ones count up, and each friction sees the same."""
     probe: bool = False
@@ -49,20 +58,52 @@ class EvaluateFlags:
     video_steps: int = 1000
     """Film at most so many steps of each."""
 
+    def check(self) -> None:
+        """Check each flag by itself.
+
+        :raises TypeError: for a value that is no whole number
+        :raises ValueError: for one out of range, a flag without effect, and runs that are too few or too many
+        """
+        for key in ("episodes", "episode_steps", *BELONG_TO):
+            whole_number(flag(key), getattr(self, key), minimum=1)
+        check_range("seed", self.seed)
+        if (self.run is None) == (not self.compare) or len(self.compare) == 1:
+            raise ValueError("give one run, or --compare and at least two")
+        for key, other in BELONG_TO.items():
+            if getattr(self, key) != getattr(EvaluateFlags, key) and not getattr(self, other):
+                raise NoEffectError(key, f"without {flag(other)}")
+        if self.env is not None and not any(path.is_file() for path in self.paths):
+            raise NoEffectError("env", "with the folder of a run, which names its own")
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The runs asked for."""
+        return self.compare if self.run is None else (self.run,)
+
+    def agent(self, path: Path) -> TrainedAgent:
+        """Read the agent of a run's folder, or of a file.
+
+        :raises ValueError: if the file's environment wasn't given
+        """
+        if not path.is_file():
+            return TrainedAgent.load(path, self.env_module)
+        if self.env is None:
+            raise ValueError(f"give --env: {path} doesn't tell the environment of its agent")
+        if self.probe:
+            raise ValueError(f"--probe needs the folder of a run: {path} doesn't tell how its agent was trained")
+        module, env_id = split_env(self.env)
+        return TrainedAgent.load_saved(path, env_id, self.env_module or module)
+
 
 def prepare(flags: EvaluateFlags) -> tuple[dict[str, TrainedAgent], list[float | None]]:
     """Read agents and frictions; finds bad input of any kind before the long work starts."""
-    for name, minimum in {"episodes": 1, "video_steps": 1, "probe_targets": 1, "probe_steps": 1, "seed": 0}.items():
-        whole_number("--" + name.replace("_", "-"), getattr(flags, name), minimum=minimum)
-    if (flags.run is None) == (not flags.compare) or len(flags.compare) == 1:
-        raise ValueError("give the folder of one run, or --compare and the folders of at least two")
+    flags.check()
     if flags.json is not None:
         check_writable(flags.json)
+        check_ours(flags.json)
     if flags.plot is not None:
         check_plot(flags.plot)
-    agents = together(
-        [TrainedAgent.load(path, flags.env_module) for path in flags.compare or (flags.run,) if path is not None]
-    )
+    agents = together([flags.agent(path) for path in flags.paths])
     frictions = shared_grounds(agents, flags.friction)
     if flags.plot is not None and frictions[0] is None:
         raise ValueError("--plot shows the return against friction, which this environment hasn't")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from cppo.command_line import aligned
-from cppo.files import replacing
-from cppo.report.trained_agent import TrainedAgent
+from cppo.files import MARK, replacing
+from cppo.report.trained_agent import Moment, TrainedAgent
 from cppo.statistics import bootstrap_interval, interquartile_mean
 
 COLUMNS = ("friction", "episodes", "mean", "std", "IQM", "95 % interval", "length", "distance")
@@ -72,12 +75,18 @@ class Result:
 
 
 def evaluate(
-    agent: TrainedAgent, frictions: Sequence[float | None], episodes: int, seed: int, deterministic: bool = True
+    agent: TrainedAgent,
+    frictions: Sequence[float | None],
+    episodes: int,
+    seed: int,
+    deterministic: bool = True,
+    most_steps: int | None = None,
 ) -> list[Result]:
     """Play episodes at each friction, and tell the progress on stderr.
 
     :param frictions: None: the environment's own ground
     :param seed: of the first episode; the next ones count up, and each friction sees the same
+    :param most_steps: after which an episode is cut, with a warning; None: never
     """
     results = []
     for friction in frictions:
@@ -86,13 +95,24 @@ def evaluate(
             where = agent.settings.env if friction is None else f"friction {friction:.4g}"
             played = []
             for number in tqdm(range(seed, seed + episodes), where, unit=" episodes", disable=None):
-                *_, end = agent.play(env, number, deterministic)
+                end = _last_moment(agent.play(env, number, deterministic), most_steps)
                 played.append(Episode(number, end.total_reward, end.step, end.distance, end.terminated))
         results.append(Result(friction, tuple(played)))
         if not sys.stderr.isatty():
             mean = np.mean(results[-1].returns)
             print(f"{where}: mean return {mean:.1f} over {episodes} episodes", file=sys.stderr, flush=True)
     return results
+
+
+def _last_moment(moments: Iterator[Moment], most_steps: int | None) -> Moment:
+    """The moment in which an episode ends, or is cut."""
+    most = None if most_steps is None else most_steps + 1  # the first is the start
+    (end,) = deque(itertools.islice(moments, most), maxlen=1)
+    if not (end.terminated or end.truncated):
+        warnings.warn(
+            f"an episode was cut after {end.step:,} steps: it had not ended (--episode-steps allows more)", stacklevel=3
+        )
+    return end
 
 
 def table(results: Sequence[Result], more: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -128,6 +148,7 @@ def _number(value: float | None, unit: str = "") -> str:
 def run_record(agent: TrainedAgent, results: Sequence[Result], deterministic: bool) -> dict[str, Any]:
     """Everything that the table says, and each episode, as plain values."""
     return {
+        "origin": MARK,
         "run": {
             "folder": str(agent.folder.path),
             **{name: getattr(agent.settings, name) for name in ("algo", "protocol", "env", "seed")},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 
-from cppo.files import replacing
+from cppo.files import MARK, replacing
 from cppo.report.comparison import Comparison, Phase
 from cppo.report.insides import measures, title
 from cppo.statistics import Estimate
@@ -69,8 +69,9 @@ def save(figure: Figure, paths: Sequence[Path]) -> list[Path]:
     figure.set_layout_engine("none")
     for path in paths:
         path.parent.mkdir(exist_ok=True)
+        metadata = {"Creator": MARK, "Date": None} if path.suffix == ".svg" else {"Software": MARK}
         with replacing(path) as partial:
-            figure.savefig(partial, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+            figure.savefig(partial, dpi=150, metadata=metadata)
     return list(paths)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from tqdm import tqdm
 
-from cppo.files import CannotWriteError, check_writable, replacing
+from cppo.files import MARK, CannotWriteError, check_ours, check_writable, replacing
 from cppo.report.trained_agent import Moment, TrainedAgent
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ LOWEST_WIDTH = 320
 """Narrower pictures are enlarged, so that the figures fit in."""
 LABEL_COLOR, VALUE_COLOR, BAR_BRIGHTNESS = (190, 200, 212), (255, 255, 255), 0.28
 ENCODING = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "27", "-preset", "veryfast"]
-ENCODING += ["-movflags", "+faststart"]
+ENCODING += ["-movflags", "+faststart", "-metadata", f"comment={MARK}"]
 
 
 class Shot(NamedTuple):
@@ -172,6 +172,7 @@ def check_film(agent: TrainedAgent, friction: float | None, path: Path) -> None:
     if path.suffix != ".mp4":
         raise ValueError(f"--video {path} must end in .mp4")
     check_writable(path)
+    check_ours(path)
     try:
         import PIL  # noqa: F401
 

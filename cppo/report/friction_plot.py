@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cppo.files import check_writable
+from cppo.files import check_ours, check_writable
 from cppo.report.evaluation import Result
 from cppo.report.figures import ENDINGS, INK, STYLE, blank, check_matplotlib, line_style, save
 from cppo.report.retention import Retention
@@ -28,6 +28,7 @@ def check_plot(path: Path) -> None:
     if path.suffix[1:] not in ENDINGS:
         raise ValueError(f"--plot {path} must end in .png or .svg")
     check_writable(path)
+    check_ours(path)
     check_matplotlib("--plot")
 
 

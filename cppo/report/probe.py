@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.wrappers import TransformObservation
-from torch import Tensor, nn
+from torch import nn
 
 from cppo.command_line import aligned
 from cppo.plasticity.fitting import Fitting, compare_fitting
@@ -92,10 +92,11 @@ def probe(agent: TrainedAgent, friction: float | None, n_targets: int, n_steps: 
     return Probe(friction, n_steps, found)
 
 
-def gather_observations(agent: TrainedAgent, friction: float | None, seed: int) -> Tensor:
+def gather_observations(agent: TrainedAgent, friction: float | None, seed: int) -> Any:
     """Let the agent act as in training, and take down what it sees.
 
     :param seed: of the first episode; the next ones count up
+    :return: a tensor, or a dict of tensors
     """
     seen: list[Any] = []
 
@@ -109,7 +110,13 @@ def gather_observations(agent: TrainedAgent, friction: float | None, seed: int) 
                 if len(seen) >= OBSERVATIONS:
                     break
             seed += 1
-    return agent.policy.obs_to_tensor(np.stack(seen[:OBSERVATIONS]))[0]  # type: ignore[return-value]
+    seen = seen[:OBSERVATIONS]
+    rows = (
+        {key: np.stack([each[key] for each in seen]) for key in seen[0]}
+        if isinstance(seen[0], dict)
+        else np.stack(seen)
+    )
+    return agent.policy.obs_to_tensor(rows)[0]
 
 
 def _row(name: str, fitting: Fitting) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.environments import environment_arguments, make_environment
-from cppo.training.trained_policy import read_policy
+from cppo.training.trained_policy import read_policy, read_saved
 from cppo_envs.arguments import friction_coefficient
 from cppo_envs.friction import FrictionSchedule
 
@@ -69,6 +69,20 @@ class TrainedAgent:
             policy, steps = read_policy(folder, env)
         return cls(folder, settings, steps or folder.steps_done(), policy, folder.phases_met(), env_module)
 
+    @classmethod
+    def load_saved(cls, path: Path, env_id: str, env_module: str | None = None) -> TrainedAgent:
+        """Read the agent of a file that ``CPPO.save`` wrote.
+
+        :param env_id: the environment it is for, which the file doesn't tell
+        :raises ImportError: if the module can't be imported
+        :raises OSError: if there is no such file
+        :raises ValueError: if it can't be read, or the model is of another environment or not finite
+        :raises gymnasium.error.Error: if the environment can't be made here
+        """
+        with make_environment(env_id, {}, env_module) as env:
+            policy, settings = read_saved(path, env, env_id)
+        return cls(RunFolder(path), settings, settings.total_timesteps, policy, set(), env_module)
+
     @property
     def last_friction(self) -> float | None:
         """The ground friction it was trained on last; None without a friction schedule."""
@@ -80,7 +94,9 @@ class TrainedAgent:
         if not self.settings.is_slippery:
             return []
         schedule = friction_schedule(self.settings)
-        phases = self.phases_met or range(schedule.phase(max(self.steps_trained - 1, 0)) + 1)
+        phases = self.phases_met
+        if phases is None:
+            phases = set(range(schedule.phase(max(self.steps_trained - 1, 0)) + 1))
         return [schedule.friction(phase) for phase in sorted(phases)]
 
     def grounds(self, frictions: Sequence[float] | None) -> list[float | None]:
@@ -91,7 +107,10 @@ class TrainedAgent:
         :raises ValueError: for a friction that is not a finite number above 0, or where there is none to choose
         """
         if not frictions:
-            return list(dict.fromkeys(self._frictions_met())) or [None]
+            met = list(dict.fromkeys(self._frictions_met()))
+            if self.settings.is_slippery and not met:
+                raise ValueError(f"give --friction: {self.folder.path} doesn't tell on which its agent was trained")
+            return list(met) or [None]
         if not (self.settings.is_slippery or self._is_fast_ant):
             raise ValueError(
                 f"--friction has no effect in {self.settings.env}; it is for SlipperyAnt-v0 and FastAnt-v0"

@@ -10,7 +10,7 @@ from typing import Annotated
 import yaml
 from tyro.conf import Positional, arg, subcommand
 
-from cppo.command_line import or_fail, parse
+from cppo.command_line import or_fail, parse, run
 from cppo.reading import shown
 from cppo.runs.folder import RunFolder
 from cppo.runs.overview import Overview, age, listing
@@ -70,4 +70,4 @@ def main(args: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

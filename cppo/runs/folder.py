@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import itertools
 import platform
+import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -138,9 +139,9 @@ class RunFolder:
         if not self.path.exists() or (self.path.is_dir() and not any(map(self._is_of_use, self.path.iterdir()))):
             return
         if self.config.exists():
+            go_on = f"--resume {shlex.quote(str(self.path))}"
             raise FileExistsError(
-                f"{self.path} holds a run already; continue it with --resume {self.path}, choose another --output or "
-                "remove it"
+                f"{self.path} holds a run already; continue it with {go_on}, choose another --output or remove it"
             )
         raise FileExistsError(f"{self.path} holds something else already; choose another --output or remove it")
 
@@ -168,6 +169,16 @@ class RunFolder:
             self.write_settings(settings, record | ({"env_module": env_module} if env_module else {}))
             undo.pop_all()
         return lock
+
+    def check_name(self) -> None:
+        """Refuse to train in a folder whose name TensorBoard can't write to; it can be read all the same.
+
+        :raises ValueError: names it
+        """
+        try:
+            str(self.path.absolute()).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{self.path} is no name in UTF-8, which TensorBoard needs; choose another") from error
 
     def check_no_links(self) -> None:
         """Refuse a run in which one would write through a link, into a device, or delete what isn't its own.

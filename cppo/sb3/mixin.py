@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,10 @@ from cppo.cbp.initializers import Initializer, find_initializer
 from cppo.cbp.utilities import Utility, find_utility
 from cppo.cbp.watched_layer import WatchedLayer
 from cppo.checks import check_hyperparameters
+from cppo.sb3.announcements import Announcements
+from cppo.sb3.own_files import STATE, NotForPlain, is_loading, setting
 from cppo.sb3.per_optimizer import ContinualBackpropPerOptimizer, watch_policy
-from cppo.sb3.policy_layers import find_policy_layers, trained_networks
-from cppo.sb3.update_rhythm import find_rhythm, steps_until_first_replacement
+from cppo.sb3.policy_layers import LayersOf, find_policy_layers, layers_by_hand, trained_networks
 
 if TYPE_CHECKING:
     Algorithm = BaseAlgorithm
@@ -28,10 +28,6 @@ else:
     Algorithm = object
 
 QUANTILES = {"min": 0.0, "median": 0.5, "max": 1.0}
-STATE = "continual_backprop"
-"""Under this name the state of continual backpropagation is saved."""
-
-_is_loading: ContextVar[bool] = ContextVar("is_loading", default=False)
 _is_saving_without_state: ContextVar[bool] = ContextVar("is_saving_without_state", default=False)
 
 
@@ -59,6 +55,9 @@ class ContinualBackpropMixin(Algorithm):
     :param bias_transfer: move a replaced unit's mean contribution to the biases of its readers
     :param reset_optimizer_state: give a new unit's weights the optimizer state of new parameters
     :param fresh_state: what tensors in the state of an optimizer of one's own start from, see ``ContinualBackprop``
+    :param hidden_layers: where tracing can't tell: a function of the policy that returns all layers to watch, a list of
+        ``HiddenLayer``, or lists by network ("actor", "critic") where there are several optimizers. It isn't saved:
+        give it to ``load`` again.
     :raises ValueError: for a value out of range, an unknown name, and a policy without hidden layers or optimizer
     :raises TypeError: for a class that doesn't name the mixin first and an algorithm second
     """
@@ -85,6 +84,7 @@ class ContinualBackpropMixin(Algorithm):
         bias_transfer: bool = True,
         reset_optimizer_state: bool = True,
         fresh_state: Mapping[str, Fresh] | None = None,
+        hidden_layers: LayersOf | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(self, BaseAlgorithm):
@@ -103,6 +103,8 @@ class ContinualBackpropMixin(Algorithm):
         self.bias_transfer = bias_transfer
         self.reset_optimizer_state = reset_optimizer_state
         self.fresh_state = fresh_state
+        self.hidden_layers = hidden_layers
+        self.had_hidden_layers = hidden_layers is not None
         super().__init__(*args, **kwargs)
 
     def _setup_model(self) -> None:
@@ -121,7 +123,19 @@ class ContinualBackpropMixin(Algorithm):
         initializer = self.initializer
         if initializer is None:
             initializer = "orthogonal" if getattr(self.policy, "ortho_init", False) else "torch_default"
-        layers = find_policy_layers(self.policy)
+        if is_loading.get() and self.hidden_layers is None and self.had_hidden_layers:
+            raise ValueError(
+                "the layers of this agent were named by hand, by a function that isn't saved: "
+                f"give it again, {type(self).__name__}.load(..., hidden_layers=...)"
+            )
+        self.had_hidden_layers = self.hidden_layers is not None
+        if self.hidden_layers is None:
+            layers = find_policy_layers(self.policy)
+        else:
+            layers = layers_by_hand(self.policy, self.hidden_layers)
+        for warning in layers.unwatched if self.replacement_rate > 0 else ():
+            warnings.warn(warning, stacklevel=2)
+        self._announcements = Announcements(self)
         self.layers_left_out = layers.left_out
         self._watched_networks = trained_networks(self.policy)
         self.continual_backprop = watch_policy(
@@ -160,7 +174,14 @@ class ContinualBackpropMixin(Algorithm):
             yield from self.continual_backprop.networks()
 
     def _excluded_save_params(self) -> list[str]:
-        own = [STATE, "layers_left_out", "_watched_networks", "_replaced_when_logged"]
+        own = [
+            STATE,
+            "hidden_layers",
+            "layers_left_out",
+            "_watched_networks",
+            "_announcements",
+            "_replaced_when_logged",
+        ]
         return [*super()._excluded_save_params(), *own]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
@@ -174,22 +195,28 @@ class ContinualBackpropMixin(Algorithm):
             algorithm knows, so that ``SAC.load`` takes the file of a ``ContinualSAC``.
         """
         exclude = list(exclude or ())
-        with _set(_is_saving_without_state, STATE in exclude):
-            super().save(path, exclude, include)
+        if STATE not in exclude:
+            self._not_for_plain = NotForPlain(type(self).__name__)
+        try:
+            with setting(_is_saving_without_state, STATE in exclude):
+                super().save(path, exclude, include)
+        finally:
+            self.__dict__.pop("_not_for_plain", None)
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Any:
         """Load a model as the algorithm does.
 
         From a file of the plain algorithm, or one that was saved with ``exclude=["continual_backprop"]``, all units
-        begin at age 0; a warning says so. Settings may be given as keywords.
+        begin at age 0; a warning says so. Settings may be given as keywords, and ``hidden_layers`` must be if the agent
+        had it.
         """
-        with _set(_is_loading, True):
+        with setting(is_loading, True):
             return super().load(*args, **kwargs)
 
     def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
         """Take over the parameters of another model as the algorithm does, the state of all units included."""
-        if _is_loading.get() and STATE not in load_path_or_dict:
+        if is_loading.get() and STATE not in load_path_or_dict:
             warnings.warn(
                 "the file holds no state of continual backpropagation: all units begin at age 0, with the settings "
                 f"replacement_rate={self.replacement_rate}, maturity_threshold={self.maturity_threshold}",
@@ -205,49 +232,12 @@ class ContinualBackpropMixin(Algorithm):
         call = inspect.signature(super().learn).bind(total_timesteps, *args, **kwargs)  # type: ignore[safe-super]
         fresh = call.arguments.get("reset_num_timesteps", True)
         n_steps_done = 0 if fresh else self.num_timesteps
-        warned = self._announce_first_replacement(total_timesteps, n_steps_done)
+        warned = self._announcements.before(self._networks(), total_timesteps, n_steps_done)
         self._replaced_when_logged = self.continual_backprop.n_replaced.tolist()
         super().learn(total_timesteps, *args, **kwargs)  # type: ignore[safe-super]
-        if not warned and self.replacement_rate > 0 and self.continual_backprop.total_replaced == 0:
-            warnings.warn("learning ended without a single replaced unit", stacklevel=2)
+        if not warned:
+            self._announcements.after()
         return self
-
-    def _announce_first_replacement(self, total_timesteps: int, n_steps_done: int) -> bool:
-        """Say when the first replacement is due; warn if it won't come, or if maturity leaves nothing to choose from.
-
-        :return: whether a warning said that no unit will be replaced
-        """
-        active = {name: network for name, network in self._networks() if network.replacement_rate > 0}
-        if not active:
-            return False
-        self._warn_of_haste()
-        if self.continual_backprop.total_replaced:
-            return False
-        rhythm = find_rhythm(self, n_steps_done)
-        optimizer_steps = {name: steps_until_first_replacement(network) for name, network in active.items()}
-        if rhythm is None:
-            due, unit = min(optimizer_steps.values()), "optimizer"
-        else:
-            due, unit = min(rhythm.env_steps(steps, name) for name, steps in optimizer_steps.items()), "environment"
-        if self.verbose >= 1:
-            print(f"Continual backpropagation replaces its first unit after {due:,} {unit} steps")
-        if rhythm is None or due <= total_timesteps:
-            return False
-        warnings.warn(
-            f"no unit will be replaced in {total_timesteps:,} environment steps: the first is due after {due:,} "
-            f"(maturity_threshold={self.maturity_threshold} counts optimizer steps)",
-            stacklevel=4,
-        )
-        return True
-
-    def _warn_of_haste(self) -> None:
-        smallest = min(layer.hidden_layer.n_units for layer in self.continual_backprop.layers)
-        if self.replacement_rate == 1 or smallest < 1 + self.replacement_rate * self.maturity_threshold:
-            warnings.warn(
-                f"replacement_rate={self.replacement_rate} replaces all mature units at once: with a maturity of "
-                f"{self.maturity_threshold} steps a layer of {smallest} units has fewer than one to choose from",
-                stacklevel=5,
-            )
 
     def _apply_settings(self) -> None:
         """Let what was set on the model since the last time take effect, as SB3's own hyperparameters do."""
@@ -278,13 +268,3 @@ def _layer_figures(layer: WatchedLayer, before: int, now: int) -> Iterator[tuple
         levels = torch.tensor(list(QUANTILES.values()), device=values.device)
         for quantile, value in zip(QUANTILES, values.quantile(levels).tolist(), strict=True):
             yield f"{name}/{key}_{quantile}", value
-
-
-@contextmanager
-def _set(variable: ContextVar[bool], value: bool) -> Iterator[None]:
-    """Give a variable a value within a ``with`` block."""
-    token = variable.set(value)
-    try:
-        yield
-    finally:
-        variable.reset(token)

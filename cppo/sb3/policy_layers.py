@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,8 +13,9 @@ from gymnasium.vector.utils import create_empty_array
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from cppo.layers.find import never_seen, trace
-from cppo.layers.hidden_layer import HiddenLayer
+from cppo.layers.find import find_trained_layers, never_seen, trace
+from cppo.layers.gradient_graph import find_first_readers
+from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer
 from cppo.layers.leaks import Way, leave_out_what_leaks
 from cppo.layers.observe import unwrapped
 from cppo.layers.records import replaceable
@@ -24,7 +26,14 @@ from cppo.sb3.policy_runs import run_network, ways_to_run
 if TYPE_CHECKING:
     from cppo.layers.traced_units import TracedUnits
 
-ADVICE = "give net_arch at least one hidden layer"
+LayersOf = Callable[[Any], Sequence[HiddenLayer] | Mapping[str, Sequence[HiddenLayer]]]
+"""A function of a policy that names the layers to watch; by network where there are several optimizers."""
+
+NO_HIDDEN_LAYER = "give net_arch at least one hidden layer"
+BY_HAND = (
+    "name all layers by hand: hidden_layers=, a function of the policy that returns "
+    "[HiddenLayer(incoming=..., outgoing=[...], activation=...), ...]"
+)
 WRAPPERS = ("_orig_mod", "module")
 """How a module is called inside of ``torch.compile`` and of (distributed) data parallelism."""
 
@@ -74,10 +83,12 @@ class PolicyLayers(NamedTuple):
 
     :param of_network: the layers whose units can be replaced, by the name of the network with the optimizer
     :param left_out: why each other layer can't be, by its name; output layers and target networks are among them
+    :param unwatched: a line for each network of which no hidden layer can be, though it has some
     """
 
     of_network: dict[str, list[HiddenLayer]]
     left_out: dict[str, str]
+    unwatched: Sequence[str] = ()
 
 
 def find_policy_layers(policy: BasePolicy) -> PolicyLayers:
@@ -100,7 +111,8 @@ def find_policy_layers(policy: BasePolicy) -> PolicyLayers:
         units.name: units.obstacle or "no single optimizer trains both it and all layers that read it"
         for units in traced
     }
-    for layer in replaceable(traced, type(policy).__name__, ADVICE):
+    ends = _ends(policy)
+    for layer in replaceable(traced, type(policy).__name__, _by_hand(networks) if ends else NO_HIDDEN_LAYER):
         parameters = {part.parameter for part in layer.parts()}
         owner = next((name for name, theirs in trained.items() if parameters <= theirs), None)
         if owner is not None:
@@ -109,8 +121,43 @@ def find_policy_layers(policy: BasePolicy) -> PolicyLayers:
     if not any(found.values()):
         names = ", ".join(left_out)
         raise ValueError(f"no optimizer of {type(policy).__name__} trains a hidden layer whole (found: {names})")
+    unwatched = list(_unwatched(traced, left_out, ends, _by_hand(networks)))
     left_out |= _not_seen(policy, traced)
-    return PolicyLayers(found, left_out)
+    return PolicyLayers(found, left_out, unwatched)
+
+
+def layers_by_hand(policy: BasePolicy, layers_of: LayersOf) -> PolicyLayers:
+    """Take the hidden layers of a policy that a function names.
+
+    :param layers_of: the function; a network that it leaves out isn't watched
+    :raises TypeError: if it is none, or returns something else
+    :raises ValueError: if it names no layer, an unknown network, or a layer that the network's optimizer doesn't train
+        whole
+    """
+    if not callable(layers_of):
+        kind = type(layers_of).__name__
+        raise TypeError(f"hidden_layers must be a function of the policy, which is built later, not a {kind}")
+    networks, given = trained_networks(policy), layers_of(policy)
+    if not isinstance(given, Mapping):
+        if len(networks) > 1:
+            raise TypeError(
+                f"hidden_layers must return a dict of lists of HiddenLayer, by network ({', '.join(networks)}): "
+                "each has an optimizer of its own"
+            )
+        given = dict.fromkeys(networks, given)
+    if not given or (unknown := given.keys() - networks.keys()):
+        what = f"the network {min(unknown)!r}, which isn't there" if given else "no network"
+        raise ValueError(f"hidden_layers names {what}; it may name {', '.join(networks)}")
+    names = {module: name for name, module in policy.named_modules()}
+    found: dict[str, list[HiddenLayer]] = {}
+    for name, layers in given.items():
+        trained, untrained = find_trained_layers(*networks[name], layers)
+        if untrained:
+            raise ValueError(f"{names.get(untrained[0].module, untrained[0].name)}: {untrained[0].reason}")
+        found[name] = [replace(layer, name=names.get(layer.incoming, layer.name)) for layer in trained]
+    named = {layer.incoming for layers in found.values() for layer in layers}
+    others = (name for module, name in names.items() if isinstance(module, LAYERS_WITH_UNITS) and module not in named)
+    return PolicyLayers(found, dict.fromkeys(others, "not among the layers named"))
 
 
 def trace_policy(policy: BasePolicy) -> list[TracedUnits]:
@@ -120,6 +167,47 @@ def trace_policy(policy: BasePolicy) -> list[TracedUnits]:
     :raises ValueError: if there is no such network, or one can't be run
     """
     return merge(_trace_network(policy, each.network) for each in trained_networks(policy).values())
+
+
+def _ends(policy: BasePolicy) -> dict[nn.Module, nn.Module]:
+    """The output layer to which each hidden layer leads, by way of its first reader, whatever lies in between."""
+    runs = [next(ways_to_run(policy, each.network)).call for each in trained_networks(policy).values()]
+    try:
+        readers = find_first_readers(policy, runs)
+    except CANNOT_RUN:  # with gradients on, though it could without
+        return {}
+    ends: dict[nn.Module, nn.Module] = {}
+    for layer in readers:
+        passed: dict[nn.Module, None] = {}  # a layer that is used twice may read itself
+        end: nn.Module = layer
+        while end in readers and end not in passed:
+            passed[end] = None
+            end = readers[end]
+        ends[layer] = end
+    return ends
+
+
+def _unwatched(
+    traced: Sequence[TracedUnits], left_out: Mapping[str, str], ends: Mapping[nn.Module, nn.Module], advice: str
+) -> Iterator[str]:
+    """Yield a line for each output layer none of whose hidden layers is watched."""
+    names: dict[nn.Module, str] = {units.incoming: units.name for units in traced}
+    hidden: dict[nn.Module, list[str]] = {}
+    for layer, name in names.items():
+        if layer in ends:
+            hidden.setdefault(ends[layer], []).append(name)
+    for end, its_layers in hidden.items():
+        if all(name in left_out for name in its_layers):
+            reasons = "; ".join(f"{name}: {left_out[name]}" for name in its_layers)
+            yield (
+                f"continual backpropagation leaves out the whole network that ends in {names.get(end, 'a loop')} "
+                f"({reasons}); to have it watched, {advice}"
+            )
+
+
+def _by_hand(networks: Mapping[str, Trained]) -> str:
+    """How to name layers by hand."""
+    return BY_HAND + (f", in a dict by network ({', '.join(networks)})" if len(networks) > 1 else "")
 
 
 def _ways(policy: BasePolicy) -> list[Way]:
@@ -154,7 +242,8 @@ def _trace_network(policy: BasePolicy, network: nn.Module) -> list[TracedUnits]:
             what = f"{type(network).__name__}.{run.method}"
             if not traces:
                 raise ValueError(
-                    f"{type(policy).__name__}: {what} could not be run on an observation to follow its data ({error})"
+                    f"{type(policy).__name__}: {what} could not be run on an observation to follow its data "
+                    f"({error}); {_by_hand(trained_networks(policy))}"
                 ) from error
             mode = "training" if run.training else "evaluation"
             warnings.warn(

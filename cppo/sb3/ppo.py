@@ -16,6 +16,7 @@ from cppo.cbp.fresh_values import Fresh
 from cppo.cbp.initializers import Initializer
 from cppo.cbp.utilities import Utility
 from cppo.sb3.mixin import ContinualBackpropMixin
+from cppo.sb3.policy_layers import LayersOf
 
 
 class CPPO(ContinualBackpropMixin, PPO):
@@ -38,6 +39,8 @@ class CPPO(ContinualBackpropMixin, PPO):
     :param reset_optimizer_state: Give a new unit's weights the optimizer state of new parameters
     :param fresh_state: What tensors in the state of an optimizer of one's own start from, by their names: a number, or
         a function of the parameter; needed only where it can't be seen in the first step
+    :param hidden_layers: A function of the policy that returns the layers to watch, where tracing can't tell; see the
+        mixin
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class CPPO(ContinualBackpropMixin, PPO):
         bias_transfer: bool = True,
         reset_optimizer_state: bool = True,
         fresh_state: Mapping[str, Fresh] | None = None,
+        hidden_layers: LayersOf | None = None,
     ) -> None:
         super().__init__(
             policy,
@@ -112,6 +116,7 @@ class CPPO(ContinualBackpropMixin, PPO):
             bias_transfer=bias_transfer,
             reset_optimizer_state=reset_optimizer_state,
             fresh_state=fresh_state,
+            hidden_layers=hidden_layers,
         )
 
     def learn(

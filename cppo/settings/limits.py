@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-from cppo.checks import BELOW_ONE, LARGEST
+from cppo.checks import BELOW_ONE
 
 Algorithm = Literal[
     "ppo",
@@ -28,6 +29,8 @@ Algorithm = Literal[
 ]
 Protocol = Literal["talk", "nature", "quick"]
 Activation = Literal["relu", "tanh", "elu", "leaky_relu", "silu"]
+Policy = Literal["MlpPolicy", "CnnPolicy", "MultiInputPolicy"]
+"""stable-baselines3's names: for vectors and numbers, for images, for dictionaries of them."""
 WeightInit = Literal["lecun_uniform", "kaiming_uniform", "xavier_uniform", "torch_default", "orthogonal"]
 UtilityName = Literal[
     "contribution",
@@ -72,24 +75,33 @@ class Range(NamedTuple):
     words: str
 
 
-COUNT = Range(1, LARGEST, "at least 1")
-NOT_NEGATIVE = Range(0, LARGEST, "finite and at least 0")
+MOST = 10**15
+"""The largest whole number: one that networks' counters and floats hold, and more than anybody trains."""
+MOST_WEIGHTS = 2**30
+"""Between the hidden layers of a network: 4 GiB, four times with gradient and optimizer."""
+LARGEST = 1e30
+"""The largest number; beyond about 1e38 networks of single precision overflow."""
+COUNT = Range(1, MOST, f"at least 1 and at most {MOST:.0e}")
+NOT_NEGATIVE = Range(0, LARGEST, f"at least 0 and at most {LARGEST:.0e}")
+COUNT_OR_NONE = Range(0, MOST, f"at least 0 and at most {MOST:.0e}")
 SHARE = Range(0, 1, "at least 0 and at most 1")
 DECAY = Range(0, BELOW_ONE, "at least 0 and below 1")
 FEW = Range(1, 4096, "at least 1 and at most 4096")
 
 RANGES = {
     "seed": Range(0, 2**32 - 1, f"at least 0 and at most {2**32 - 1}"),
-    "batch_size": Range(2, LARGEST, "at least 2"),
-    "clip_range_vf": Range(math.ulp(0), LARGEST, "finite and above 0"),
+    "batch_size": Range(2, MOST, f"at least 2 and at most {MOST:.0e}"),
+    "clip_range_vf": Range(math.ulp(0), LARGEST, f"above 0 and at most {LARGEST:.0e}"),
     "max_grad_norm": Range(0, math.inf, "at least 0"),
-    "sde_sample_freq": Range(-1, LARGEST, "at least -1"),
+    "sde_sample_freq": Range(-1, MOST, f"at least -1 and at most {MOST:.0e}"),
+    "net_arch": Range(1, 65_536, "at least 1 and at most 65536"),
     **dict.fromkeys(("n_envs", "torch_threads"), FEW),
     **dict.fromkeys(("total_timesteps", "change_every", "checkpoint_every", "keep_checkpoints"), COUNT),
-    **dict.fromkeys(("n_steps", "n_epochs", "net_arch"), COUNT),
+    **dict.fromkeys(("n_steps", "n_epochs"), COUNT),
     **dict.fromkeys(("redo_every", "ccbp_every", "reset_layers", "reset_every"), COUNT),
-    **dict.fromkeys(("schedule_seed", "plasticity_every", "learning_rate", "clip_range", "ent_coef"), NOT_NEGATIVE),
-    **dict.fromkeys(("vf_coef", "target_kl", "adam_eps", "weight_decay", "maturity_threshold"), NOT_NEGATIVE),
+    **dict.fromkeys(("schedule_seed", "plasticity_every", "maturity_threshold"), COUNT_OR_NONE),
+    **dict.fromkeys(("learning_rate", "clip_range", "ent_coef"), NOT_NEGATIVE),
+    **dict.fromkeys(("vf_coef", "target_kl", "adam_eps", "weight_decay"), NOT_NEGATIVE),
     **dict.fromkeys(("perturb_noise", "regenerative_strength", "redo_threshold"), NOT_NEGATIVE),
     **dict.fromkeys(("gamma", "gae_lambda", "replacement_rate", "shrink_decay", "ccbp_rate", "dropout"), SHARE),
     **dict.fromkeys(("betas", "decay_rate"), DECAY),
@@ -121,13 +133,30 @@ def check(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     """
     for key, kind in kinds.items():
         check_type(flag(key), values[key], kind)
-    for key, (lowest, highest, words) in RANGES.items():
+    for key in RANGES:
         value = values[key]
         for number in value if isinstance(value, tuple) else [value]:
-            if number is not None and not lowest <= number <= highest:
-                raise ValueError(f"{flag(key)} {number} is not allowed: it must be {words}")
+            if number is not None:
+                check_range(key, number)
+    weights = sum(one * other for one, other in itertools.pairwise(values["net_arch"]))
+    if weights > MOST_WEIGHTS:
+        raise ValueError(
+            f"--net-arch {' '.join(map(str, values['net_arch']))} is not allowed: it has {weights:,} weights between "
+            f"hidden layers; at most {MOST_WEIGHTS:,} are trained"
+        )
     if values["normalize_advantage"] and values["n_envs"] * (values["n_steps"] or 0) < 2:
         raise ValueError("--n-steps times --n-envs must be at least 2 to normalize advantages")
+
+
+def check_range(key: str, number: float) -> None:
+    """Check one number.
+
+    :param key: the setting
+    :raises ValueError: names the setting, the number and what is allowed
+    """
+    lowest, highest, words = RANGES[key]
+    if not lowest <= number <= highest:
+        raise ValueError(f"{flag(key)} {number} is not allowed: it must be {words}")
 
 
 def check_type(name: str, value: Any, kind: Any) -> None:

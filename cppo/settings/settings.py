@@ -18,6 +18,7 @@ from cppo.settings.limits import (
     Activation,
     Algorithm,
     NoEffectError,
+    Policy,
     Protocol,
     Remedy,
     UtilityName,
@@ -30,6 +31,8 @@ DRAWING = ("redo", "ccbp", "reset-last")
 """The remedies that draw new weights; they do so as the run drew its first ones."""
 FROM_PRESET: Any = None
 """Left out: the value is that of the protocol and the algorithm."""
+ADDED_LATER: dict[str, Any] = {"policy": "MlpPolicy"}
+"""Settings that older runs don't name, with what they were then."""
 
 
 def split_env(env: str) -> tuple[str | None, str]:
@@ -119,8 +122,10 @@ class Settings:
     target_kl: float | None = None
     """Stop an update early beyond this KL divergence; None: never."""
 
+    policy: Policy | None = None
+    """Networks for vectors, images or dictionaries; by default those that fit the environment's observations."""
     net_arch: tuple[int, ...] = FROM_PRESET
-    """Units of each hidden layer, of actor and critic alike."""
+    """Units of each hidden layer, of actor and critic alike; with images and dictionaries those behind the features."""
     activation: Activation = FROM_PRESET
     """Activation of the hidden layers."""
     weight_init: WeightInit = FROM_PRESET
@@ -264,11 +269,12 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Settings:
-        """Read settings back from plain values.
+        """Read settings back from plain values, those of older runs too.
 
         :raises ValueError: for a key that is no setting, one that is missing, and one without the value it needs
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        values = ADDED_LATER | values
         unknown = sorted(set(values) - fields.keys())
         if unknown:
             raise ValueError(f"unknown setting {', '.join(map(repr, unknown))}")

@@ -16,13 +16,16 @@ from torch import nn
 from cppo.cbp.initializers import INITIALIZERS, draw_weights
 from cppo.fast.closed_form import with_closed_form
 from cppo.fast.policy import LeanMlpPolicy, QuickMlpPolicy
+from cppo.layers.hidden_layer import LAYERS_WITH_UNITS
 from cppo.remedies.sb3_mixin import RemediedCPPO, RemediedPPO, remodel_policy
 from cppo.sb3.ppo import CPPO
 from cppo.settings.limits import CONTINUAL_BACKPROP_FIELDS
 from cppo.settings.settings import Settings
+from cppo.training.spaces import as_seen, check_spaces, choose_policy
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU}
-PPO_FIELDS = {field.name for field in dataclasses.fields(Settings)} & inspect.signature(PPO).parameters.keys() - {"env"}
+PPO_FIELDS = {field.name for field in dataclasses.fields(Settings)} & inspect.signature(PPO).parameters.keys()
+PPO_FIELDS -= {"env", "policy"}
 """The settings that PPO takes under the same name."""
 
 
@@ -36,12 +39,28 @@ def policy_arguments(settings: Settings) -> dict[str, Any]:
     }
 
 
+def policy_class(settings: Settings, observation_space: spaces.Space) -> type[ActorCriticPolicy]:
+    """The class of a run's policy, in stable-baselines3.
+
+    :raises ValueError: if it can't take these observations
+    """
+    return PPO.policy_aliases[choose_policy(observation_space, settings.policy)]  # type: ignore[return-value]
+
+
+def with_policy(settings: Settings, model: PPO) -> Settings:
+    """The settings of a run with the kind of policy that its agent has."""
+    policy: Any = next(name for name, kind in PPO.policy_aliases.items() if kind is model.policy_class)
+    return dataclasses.replace(settings, policy=policy)
+
+
 def build_model(settings: Settings, env: VecEnv) -> PPO:
     """Build the algorithm of a run.
 
     :param settings: resolved settings
-    :raises ValueError: if they don't fit each other, or the closed form was asked for and can't run
+    :raises ValueError: if they don't fit each other or the environment, or the closed form was asked for and can't run
     """
+    check_spaces(env.observation_space, env.action_space)
+    named = policy_class(settings, env.observation_space)
     arguments = {name: getattr(settings, name) for name in PPO_FIELDS} | {"policy_kwargs": policy_arguments(settings)}
     if settings.is_continual:
         arguments |= {name: getattr(settings, name) for name in CONTINUAL_BACKPROP_FIELDS}
@@ -49,11 +68,11 @@ def build_model(settings: Settings, env: VecEnv) -> PPO:
     if remedies := settings.remedy_arguments:
         kind = RemediedCPPO if settings.is_continual else RemediedPPO
         arguments["remedies"] = remedies
-    policy = LeanMlpPolicy
+    quicker: type[ActorCriticPolicy] = LeanMlpPolicy
     if settings.update == "closed-form":  # equal to rounding, so the policy's pass may be too
-        kind, policy = with_closed_form(kind), QuickMlpPolicy
-    model = kind(policy, env, **arguments)
-    model.policy_class = ActorCriticPolicy  # named in model.zip, so that stable-baselines3 alone can read it
+        kind, quicker = with_closed_form(kind), QuickMlpPolicy
+    model = kind(quicker if named is ActorCriticPolicy else named, env, **arguments)
+    model.policy_class = named  # named in model.zip, so that stable-baselines3 alone can read it
     draw_initial_weights(model.policy, settings)
     return model
 
@@ -66,17 +85,21 @@ def draw_initial_weights(policy: ActorCriticPolicy, settings: Settings) -> None:
     generator = torch.Generator().manual_seed(settings.seed)
     activation = ACTIVATIONS[settings.activation]()
     for module in policy.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, LAYERS_WITH_UNITS):
             module.weight.copy_(draw_weights(module, INITIALIZERS[settings.weight_init], generator, activation))
-            module.bias.zero_()
+            if module.bias is not None:
+                module.bias.zero_()
 
 
 def new_policy(settings: Settings, observation_space: spaces.Space, action_space: spaces.Space) -> ActorCriticPolicy:
-    """Build the policy of a run with initial weights drawn with the run's seed; torch's own generator stays alone."""
+    """Build the policy of a run with initial weights drawn with the run's seed; torch's own generator stays alone.
+
+    :raises ValueError: if it can't take these observations
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(settings.seed)
-        policy = ActorCriticPolicy(
-            observation_space,
+        policy: Any = policy_class(settings, observation_space)(
+            as_seen(observation_space),
             action_space,
             lambda _: settings.learning_rate,
             use_sde=settings.use_sde,

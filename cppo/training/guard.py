@@ -43,6 +43,7 @@ class Guard(BaseCallback):
             for key, each in values.items():
                 self._check(f"{what} {key!r}", each, number)
             return
+        values = np.asarray(values)  # a discrete observation is a number
         if math.isfinite(values.sum()) or np.isfinite(values).all():
             return
         if number is None:

@@ -18,7 +18,7 @@ from cppo.runs.folder import Ending, RunFolder, versions
 from cppo.runs.lock import RunLock
 from cppo.settings.limits import flag
 from cppo.settings.settings import Settings
-from cppo.training.agent import build_model
+from cppo.training.agent import build_model, with_policy
 from cppo.training.binding import CHANGEABLE, check_origin, check_settings
 from cppo.training.environments import make_vec_env
 from cppo.training.logs import RunLogs
@@ -67,10 +67,12 @@ def prepare(settings: Settings, folder: RunFolder, command: list[str], env_modul
     :raises ValueError: for settings the environment or the algorithm refuses
     :raises OSError: if the folder can't be used
     """
+    folder.check_name()
     folder.check_free()
     with contextlib.ExitStack() as undo:
         model = build(settings, env_module)
         undo.callback(model.get_env().close)  # type: ignore[union-attr]
+        settings = with_policy(settings, model)
         lock = folder.create(settings, command, env_module)
         undo.callback(lock.release)
         training = Training(model, settings, folder, lock, RunLogs(folder.path), remembering(settings))
@@ -96,6 +98,7 @@ def resume(
     :raises OSError: if the run is in use, or its folder can't be written, or holds links
     """
     folder.check_env_module(env_module)
+    folder.check_name()
     folder.check_no_links()
     lock, callbacks = folder.lock, remembering(settings)
     with contextlib.ExitStack() as undo:
@@ -103,8 +106,10 @@ def resume(
         lock.acquire()
         model = build(settings, env_module)
         undo.callback(model.get_env().close)  # type: ignore[union-attr]
+        settings = with_policy(settings, model)
         with naming(folder.path):
             sweep(folder.path)
+            sweep(folder.checkpoints)
             checkpoint = Checkpoints(folder.checkpoints).newest(device=None)
             steps, table = -1, None
             if checkpoint is not None:
@@ -132,6 +137,7 @@ def continued(folder: RunFolder, given: Settings) -> Settings:
     :raises ValueError: if they contradict those of the run
     """
     own, new = folder.settings().as_dict(), given.as_dict()
+    new["policy"] = new["policy"] or own["policy"]  # by default the one that fits, which the run has chosen
     changed = [name for name in own if own[name] != new[name] and name not in CHANGEABLE]
     if changed:
         contradictions = ", ".join(f"{flag(name)} {own[name]}, not {new[name]}" for name in changed)

@@ -25,7 +25,7 @@ PARTS: Shape = {
     **dict.fromkeys(("networks", "counters", "observations", "episodes", "generators", "callbacks", "session"), dict),
     "environments": dict | None,
 }
-NUMBER = int | float
+NUMBER = int | float | np.number
 SESSION: Shape = {"seconds": NUMBER, "iterations": int, "table": dict, "settings": dict | None}
 TABLE: Shape = {"columns": list, "rows": int, "sha256": str | None}
 
@@ -80,14 +80,23 @@ def _load(part: Any, state: State) -> None:
     if not isinstance(part, torch.optim.Optimizer):
         part.load_state_dict(state)
         return
-    kinds = [{name: type(value) for name, value in group.items()} for group in part.param_groups]
+    kind = _kind([group | {"params": []} for group in part.param_groups])
     part.load_state_dict(state)
-    if kinds != [{name: type(value) for name, value in group.items()} for group in part.param_groups]:
+    if _kind([group | {"params": []} for group in part.param_groups]) != kind:
         raise ValueError("the optimizer's options are others")
     for parameter, its_own in part.state.items():
         for name, value in its_own.items():
             if not isinstance(value, torch.Tensor) or value.shape not in ((), parameter.shape):
                 raise ValueError(f"the optimizer's {name} is of another shape than its parameter")
+            if name == "step" and value.min() < 0:
+                raise ValueError("the optimizer has counted fewer steps than none")
+
+
+def _kind(value: Any) -> Any:
+    """What a nested value is made of."""
+    if isinstance(value, dict):
+        return {name: _kind(each) for name, each in value.items()}
+    return [type(value), *map(_kind, value)] if isinstance(value, list | tuple) else type(value)
 
 
 def _restore_counters(model: PPO, state: State) -> None:
@@ -103,6 +112,11 @@ def _restore_counters(model: PPO, state: State) -> None:
         if not (_is_seen(value, space, model.n_envs) or (value is None and name == "_last_original_obs")):
             raise ValueError(f"{name} is of another shape than the observations")
         setattr(model, name, value)
+    of_shape(state["episodes"], dict.fromkeys(BUFFERS, list))
+    for each in state["episodes"]["ep_info_buffer"]:
+        of_shape(each, dict.fromkeys("rlt", NUMBER))
+    if not all(isinstance(each, NUMBER | np.bool_) for each in state["episodes"]["ep_success_buffer"]):
+        raise ValueError("the successes of episodes are no numbers")
     for name in BUFFERS:
         setattr(model, name, deque(state["episodes"][name], maxlen=model._stats_window_size))
 
@@ -110,7 +124,8 @@ def _restore_counters(model: PPO, state: State) -> None:
 def _is_seen(value: Any, space: spaces.Space, n_envs: int) -> bool:
     """Whether a value can be what so many environments have shown."""
     if isinstance(space, spaces.Dict):
-        return value.keys() == space.keys() and all(_is_seen(value[name], space[name], n_envs) for name in space)
+        is_dict = isinstance(value, dict) and value.keys() == space.keys()
+        return is_dict and all(_is_seen(value[name], space[name], n_envs) for name in space)
     is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
     return is_array and value.shape == (n_envs, *(space.shape or ()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -117,11 +118,12 @@ def save(model: PPO, folder: RunFolder) -> None:
 def report(outcome: Outcome, folder: RunFolder) -> None:
     """Say in a few lines what was done, and how to go on."""
     ending = outcome.ending
-    path = shown(str(folder.path))
+    path = shlex.quote(shown(str(folder.path)))
     go_on = f"python train.py --resume {path}"
     if ending.state == "failed":
-        kept = "nothing was saved yet" if outcome.steps_saved is None else f"saved after {outcome.steps_saved:,} steps"
-        print(f"train.py: error: {ending.reason}; {kept}: {go_on}", file=sys.stderr, flush=True)
+        saved = outcome.steps_saved
+        kept = "nothing was saved yet" if saved is None else f"saved after {saved:,} steps: {go_on}"
+        print(f"train.py: error: {ending.reason}; {kept}", file=sys.stderr, flush=True)
         return
     if ending.state == "stopped":
         since = "its beginning" if outcome.steps_saved is None else f"step {outcome.steps_saved:,}"

@@ -171,7 +171,9 @@ class Workers(SubprocVecEnv):
     def _replace(self, number: int) -> tuple[Any, ...]:
         """Start a process in the place of one that died, and return its answer to the step."""
         observation, reset_info = self._begin_anew(number)
-        info = {"TimeLimit.truncated": True, "terminal_observation": self._last_observations[number]}
+        last = self._last_observations
+        last = {key: each[number] for key, each in last.items()} if isinstance(last, dict) else last[number]
+        info = {"TimeLimit.truncated": True, "terminal_observation": last}
         return observation, np.float32(0), True, info, reset_info
 
     def _begin_anew(self, number: int) -> tuple[Any, ...]:

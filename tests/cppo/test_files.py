@@ -2,7 +2,7 @@
 
 import pytest
 
-from cppo.files import check_writable, is_partial, replacing
+from cppo.files import MARK, MARK_BYTES, check_ours, check_writable, is_partial, replacing
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -46,3 +46,20 @@ def test_a_place_that_can_not_be_written_is_refused_by_name(tmp_path, path):
     with pytest.raises(OSError, match="can't be written: ") as error:
         check_writable(tmp_path / path)
     assert str(tmp_path / path) in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", MARK.encode() + b" " * MARK_BYTES * 3, b" " * MARK_BYTES * 3 + MARK.encode()])
+def test_what_holds_the_mark_or_nothing_may_be_overwritten(content, tmp_path):
+    path = tmp_path / "figures.json"
+    check_ours(path)
+    path.write_bytes(content)
+    check_ours(path)
+
+
+@pytest.mark.parametrize("content", [b"{}", b" " * MARK_BYTES * 3])
+def test_what_somebody_else_wrote_is_not_overwritten(content, tmp_path):
+    path = tmp_path / "figures.json"
+    path.write_bytes(content)
+    with pytest.raises(OSError, match=r"figures.json can't be written: this program didn't write what is there"):
+        check_ours(path)
+    check_ours(path, mark=content[:2].decode())

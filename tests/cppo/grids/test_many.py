@@ -58,6 +58,21 @@ class Scripted:
         self.calls.append("close")
 
 
+class OneAtATime(Scripted):
+    """Begins a job in the look in which the last one has ended."""
+
+    def poll(self) -> Events:
+        events = Events()
+        if self.calls:
+            job = self._left.pop(0)
+            events.ended[job.name] = finish(RunFolder(Path(job.folder)))
+            self.calls.clear()
+        if self._left:
+            self.calls.append("begun")
+            events.begun.append(self._left[0].name)
+        return events
+
+
 def finish(folder: RunFolder) -> str:
     folder.progress.write_text("time/total_timesteps,rollout/ep_rew_mean\n1000,12.5\n")
     folder.write_ending(Ending("finished", 1000))
@@ -92,6 +107,17 @@ def test_all_runs_are_trained_by_resuming_their_folders(tmp_path):
     folder = str(tmp_path / "nature-CartPole-v1-ppo-seed0")
     assert executor.jobs[0] == Job(grid[0].name, folder, ("train.py", "--resume", folder, "--total-timesteps", "1000"))
     assert RunFolder(Path(folder)).settings() == runs_of(0)[0].settings
+
+
+def test_the_module_of_an_environment_is_handed_on(tmp_path):
+    """It is noted in the run's folder, but imported only where the command names it."""
+    runs = [dataclasses.replace(run, env_module="math") for run in runs_of(0)]
+    executor = Scripted()
+    _, (run,) = train(tmp_path, runs, executor)
+    assert executor.jobs[0].command[-2:] == ("--env-module", "math")
+    assert run.folder.record()["env_module"] == "math"
+    with pytest.raises(ValueError, match="was registered by the module math; give it as --env-module math"):
+        plan(runs_of(0), tmp_path, ["train.py"])
 
 
 def test_a_failed_run_is_reported_and_the_rest_is_finished(tmp_path, capsys):
@@ -225,3 +251,10 @@ def test_a_second_signal_ends_the_runs_at_once(tmp_path):
 def test_runs_that_had_no_turn_are_still_waiting(tmp_path):
     grid = plan(runs_of(0), tmp_path, [])
     assert summary(grid).splitlines()[1].split()[1] == "waiting"
+
+
+def test_one_job_at_a_time_is_seen_to_end_before_the_next_begins(tmp_path, capsys):
+    grid = plan(runs_of(0, 1), tmp_path, [])
+    assert GridTraining(grid, OneAtATime(), SCRIPT).train() == 0
+    told = [line.rpartition("seed")[2] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["0: started", "0: finished", "1: started", "1: finished"]

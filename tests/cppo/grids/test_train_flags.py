@@ -58,6 +58,8 @@ def test_a_cluster_makes_one_run_a_grid():
     [
         (["--seed", "0:x"], "--seed 0:x is not allowed"),
         (["--seed"], "--seed needs a value"),
+        (["--env", "a:X-v0", "--env-module", "b"], "--env a:X-v0 names another module than --env-module b"),
+        (["--trust-state"], "--trust-state has no effect without --resume"),
         (["--algo"], "--algo needs a value"),
         (["--algo", "ppo", "dqn"], "'dqn'"),
         (["--jobs", "0"], "--jobs 0 is not allowed"),
@@ -80,3 +82,18 @@ def test_bad_flags_are_one_line(args, words, capsys, tmp_path):
     out, err = capsys.readouterr()
     assert end.value.code == 2 and out == "" and err.count("\n") == 1
     assert err.startswith("train.py: error: ") and words in err
+
+
+def test_a_module_is_named_on_the_command_line(tmp_path):
+    for args in (["--env", "mine.ants:Ant-v0"], ["--env", "Ant-v0", "--env-module", "mine.ants"]):
+        flags, runs = read_flags(args)
+        assert runs is None and (flags.module, flags.settings().env) == ("mine.ants", "Ant-v0")
+        assert str(flags.folder().path) == "runs/nature-Ant-v0-cppo-l2-seed0"
+        _, (run, _) = read_flags([*args, "--seed", "0:2"])
+        assert (run.env_module, run.settings.env) == ("mine.ants", "Ant-v0")
+    path = tmp_path / "grid.yaml"
+    path.write_text("env: [mine.ants:Ant-v0, CartPole-v1]\nalgo: ppo\n")
+    for more, module in ([], None), (["--env-module", "others"], "others"):
+        _, (own, other) = read_flags(["--grid", str(path), *more])
+        assert (own.settings.env, own.env_module) == ("Ant-v0", "mine.ants")
+        assert (other.settings.env, other.env_module) == ("CartPole-v1", module)

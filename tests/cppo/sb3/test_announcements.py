@@ -63,6 +63,21 @@ def test_it_warns_when_none_was_replaced_after_all():
         make(ContinualSAC, BOX, OFF_POLICY | BUSY, gradient_steps=0).learn(20)
 
 
+def test_in_short_chunks_a_warning_comes_once_and_again_for_other_settings():
+    model = make(ContinualSAC, BOX, OFF_POLICY | BUSY, learning_starts=100)
+    with pytest.warns(UserWarning) as told:
+        for _ in range(3):
+            model.learn(4, reset_num_timesteps=False)
+        model.replacement_rate = 1
+        model.learn(4, reset_num_timesteps=False)
+        model.learn(4, reset_num_timesteps=False)
+    assert [str(each.message).split(" all ")[0][:24] for each in told] == [
+        "no unit will be replaced",
+        "replacement_rate=1 repla",
+        "no unit will be replaced",
+    ]
+
+
 def test_sensible_settings_warn_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

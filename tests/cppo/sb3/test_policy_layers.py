@@ -118,7 +118,7 @@ def test_a_head_that_only_the_loss_runs_is_a_reader():
     [(Added, "read by sum"), (OtherFunction, r"different functions of its units.*\(tanh; tanh, abs\)")],
 )
 def test_what_the_loss_does_besides_leaves_units_out(kind, reason):
-    found, left_out = find_policy_layers(A2C(kind, Target(), policy_kwargs=SMALL.copy()).policy)
+    found, left_out, _ = find_policy_layers(A2C(kind, Target(), policy_kwargs=SMALL.copy()).policy)
     assert [layer.name for layer in found["policy"]] == [
         "mlp_extractor.policy_net.0",
         "mlp_extractor.value_net.0",
@@ -149,7 +149,7 @@ class LosingPolicy(SACPolicy):
 
 def test_the_loss_of_sac_is_followed():
     policy = SAC(LosingPolicy, Target(), policy_kwargs=SMALL.copy()).policy
-    found, left_out = find_policy_layers(policy)
+    found, left_out, _ = find_policy_layers(policy)
     assert [layer.name for layer in found["actor"]] == ["actor.latent_pi.0"]
     assert left_out["actor.latent_pi.2"] == "read by logsumexp"
 

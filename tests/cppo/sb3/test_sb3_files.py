@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
-from stable_baselines3 import SAC
+from stable_baselines3 import PPO, SAC
 
 from cppo import CPPO
 from tests.cppo.agents import BUSY, Target, assert_same, case_of, every_algorithm, networks, parameters, tensors
@@ -73,6 +73,14 @@ def test_without_its_state_a_file_is_one_of_the_plain_algorithm(case, tmp_path):
     assert type(plain.learn(16)) is case.algorithm
     model.save(tmp_path / "whole")
     assert case.continual.load(tmp_path / "whole").continual_backprop.total_replaced > 0
+
+
+@pytest.mark.parametrize("algorithm", [PPO, SAC])
+def test_the_plain_algorithm_says_what_to_do_with_a_file_that_holds_the_state(algorithm, tmp_path):
+    case = case_of(algorithm)
+    case.build().save(tmp_path / "whole")
+    with pytest.raises(ValueError, match=r"saved it \(Continual\w+; .* save with exclude=\['continual_backprop'\]"):
+        algorithm.load(tmp_path / "whole")
 
 
 def test_a_file_from_before_the_modules_moved_is_loaded():

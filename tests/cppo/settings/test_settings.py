@@ -78,7 +78,7 @@ def test_every_setting_has_a_value_but_those_that_are_off_by_default():
     resolved = Settings(protocol="nature", algo="cppo-l2").resolved()
     without = {field.name for field in dataclasses.fields(Settings) if getattr(resolved, field.name) is None}
     of_remedies = {key for keys in REMEDY_FIELDS.values() for key in keys}
-    assert without == {"processes", "frictions", "clip_range_vf", "target_kl"} | of_remedies
+    assert without == {"processes", "frictions", "clip_range_vf", "target_kl", "policy"} | of_remedies
 
 
 def test_what_is_given_beats_the_preset():
@@ -140,7 +140,7 @@ def test_a_value_that_would_have_no_effect_is_refused(values, flag):
 )
 @settings(deadline=None, max_examples=40)
 def test_numbers_that_must_be_finite_and_not_negative(key, value):
-    with pytest.raises(ValueError, match=f"--{key.replace('_', '-')} .* must be finite and at least 0"):
+    with pytest.raises(ValueError, match=f"--{key.replace('_', '-')} .* must be at least 0 and at most 1e"):
         Settings(**{key: value}).resolved()
 
 
@@ -170,8 +170,12 @@ def test_shares_lie_between_0_and_1(key, value):
         ({"decay_rate": 1.0}, "--decay-rate 1.0 is not allowed: it must be at least 0 and below 1"),
         ({"maturity_threshold": -1}, "--maturity-threshold -1 is not allowed"),
         ({"max_grad_norm": -1.0}, "--max-grad-norm -1.0 is not allowed"),
-        ({"clip_range_vf": 0.0}, "--clip-range-vf 0.0 is not allowed: it must be finite and above 0"),
-        ({"plasticity_every": -1}, "--plasticity-every -1 is not allowed: it must be finite and at least 0"),
+        ({"clip_range_vf": 0.0}, "--clip-range-vf 0.0 is not allowed: it must be above 0 and at most 1e"),
+        ({"plasticity_every": -1}, "--plasticity-every -1 is not allowed: it must be at least 0 and at most 1e"),
+        ({"maturity_threshold": 10**30, "algo": "cppo"}, "--maturity-threshold 10*? is not allowed: .* at most 1e"),
+        ({"clip_range": 1e308}, "--clip-range 1e.308 is not allowed: it must be at least 0 and at most 1e.30"),
+        ({"net_arch": (10**9,)}, "--net-arch 1000000000 is not allowed: it must be at least 1 and at most 65536"),
+        ({"net_arch": (65_536,) * 2}, "--net-arch 65536 65536 is not allowed: it has 4,294,967,296 weights"),
         ({"torch_threads": 0}, "--torch-threads 0 is not allowed"),
         ({"n_envs": 1, "n_steps": 1}, "--n-steps times --n-envs must be at least 2"),
         ({"activation": "sigmoid"}, "--activation 'sigmoid' is not allowed: it must be one of relu, tanh"),

@@ -92,6 +92,7 @@ SETTINGS_TESTED_ELSEWHERE = {
     *("checkpoint_every", "keep_checkpoints"),  # test_resuming
     "restart_workers",  # test_workers
     *("remedies", *(key for fields in REMEDY_FIELDS.values() for key in fields)),  # test_remedies
+    "policy",  # test_spaces
     *("protocol", "weight_init"),  # test_settings, and below
 }
 

@@ -72,17 +72,17 @@ CASES = {
 def test_what_is_not_finite_is_named(what, tmp_path, capsys):
     """Two environments: the 75th step of each is step 150 of all; updates of 32 steps, checkpoints after 64 and 128."""
     at, message = CASES[what]
-    outcome = run(tmp_path, what, at)
+    folder = RunFolder(tmp_path / "a run")
+    outcome = run(folder.path, what, at)
     saved = 128 if at else None
     assert (outcome.exit_code, outcome.steps_saved) == (1, saved)
-    folder = RunFolder(tmp_path)
     assert folder.state() == "failed" and folder.ending().reason == message
     assert getattr(Checkpoints(folder.checkpoints).newest(), "steps", None) == saved
     assert not folder.model.exists()
     report(outcome, folder)
     out, err = capsys.readouterr()
-    kept = "saved after 128 steps" if at else "nothing was saved yet"
-    assert err == f"train.py: error: {message}; {kept}: python train.py --resume {tmp_path}\n"
+    kept = f"saved after 128 steps: python train.py --resume '{folder.path}'" if at else "nothing was saved yet"
+    assert err == f"train.py: error: {message}; {kept}\n"
     assert "trained for" not in out
 
 
