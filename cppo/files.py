@@ -57,7 +57,7 @@ def is_partial(path: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed left of their writing in a folder, in which nobody may be writing."""
+    """Remove what killed processes left of their writing in a folder, if it is there and nobody else writes."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if is_partial(path):
             remove(path)
