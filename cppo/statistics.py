@@ -17,6 +17,8 @@ from scipy import stats
 CONFIDENCE = 0.95
 RESAMPLES, RESAMPLES_OF_CURVES = 5000, 1000
 BOOTSTRAP_SEED = 0
+NUMBERS_AT_ONCE = 2**22
+"""In memory, of the values drawn for a curve: its points are worked on in parts."""
 
 
 class Estimate(NamedTuple):
@@ -76,8 +78,14 @@ def estimate_iqm(strata: Sequence[np.ndarray], resamples: int = RESAMPLES) -> Es
     value = interquartile_mean(np.concatenate([scores.ravel() for scores in strata]))
     if min(len(scores) for scores in strata) < 2:
         return Estimate(value, None, None)
-    drawn = np.concatenate([draw.reshape(resamples, -1) for draw in _draws(strata, resamples)], axis=1)
-    return _estimate(value, stats.trim_mean(drawn, 0.25, axis=1))
+    draws = list(_draws([len(scores) for scores in strata], resamples))
+    at_once = max(1, NUMBERS_AT_ONCE // sum(scores.size for scores in strata))
+    means = []
+    for part in (slice(start, start + at_once) for start in range(0, resamples, at_once)):
+        drawn = [scores[draw[part]] for scores, draw in zip(strata, draws, strict=True)]
+        drawn = [scores.reshape(len(scores), -1) for scores in drawn]
+        means.append(stats.trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1))
+    return _estimate(value, np.concatenate(means))
 
 
 def estimate_curve(runs: np.ndarray, resamples: int = RESAMPLES_OF_CURVES) -> list[Estimate | None]:
@@ -97,7 +105,10 @@ def estimate_curve(runs: np.ndarray, resamples: int = RESAMPLES_OF_CURVES) -> li
         if len(present) == 1:
             estimates = [Estimate(float(value), None, None) for value in values]
         else:
-            drawn = stats.trim_mean(next(_draws([present], resamples)), 0.25, axis=1)
+            (runs_drawn,) = _draws([len(present)], resamples)
+            width = max(1, NUMBERS_AT_ONCE // runs_drawn.size)
+            parts = [present[:, start : start + width] for start in range(0, len(where), width)]
+            drawn = np.concatenate([stats.trim_mean(part[runs_drawn], 0.25, axis=1) for part in parts], axis=1)
             estimates = [_estimate(float(value), column) for value, column in zip(values, drawn.T, strict=True)]
         for point, estimate in zip(where, estimates, strict=True):
             points[point] = estimate
@@ -112,23 +123,35 @@ def estimate_superiority(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray
     :param ours: for each stratum the score of each run
     :param theirs: likewise, in the same strata
     """
-    value = float(np.mean([_share_won(x[None], y[None])[0] for x, y in zip(ours, theirs, strict=True)]))
+    won = [_won(x, y) for x, y in zip(ours, theirs, strict=True)]
+    value = float(np.mean([pairs.mean() for pairs in won]))
     if min(len(scores) for scores in (*ours, *theirs)) < 2:
         return Estimate(value, None, None)
-    draws = list(_draws([*ours, *theirs], RESAMPLES))
-    won = [_share_won(x, y) for x, y in zip(draws[: len(ours)], draws[len(ours) :], strict=True)]
-    return _estimate(value, np.mean(won, axis=0))
+    counts = [_counts(draw) for draw in _draws([len(scores) for scores in (*ours, *theirs)], RESAMPLES)]
+    shares = [
+        ((of_ours @ pairs) * of_theirs).sum(axis=1) / pairs.size
+        for pairs, of_ours, of_theirs in zip(won, counts[: len(ours)], counts[len(ours) :], strict=True)
+    ]
+    return _estimate(value, np.mean(shares, axis=0))
 
 
-def _draws(strata: Sequence[np.ndarray], resamples: int) -> Iterator[np.ndarray]:
+def _draws(sizes: Sequence[int], resamples: int) -> Iterator[np.ndarray]:
+    """The numbers of the runs drawn of strata of these sizes, an array (resamples, runs) for each."""
     generator = np.random.default_rng(BOOTSTRAP_SEED)
-    for scores in strata:
-        yield scores[generator.integers(len(scores), size=(resamples, len(scores)))]
+    for size in sizes:
+        yield generator.integers(size, size=(resamples, size))
 
 
-def _share_won(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    difference = ours[:, :, None] - theirs[:, None, :]
-    return np.mean((difference > 0) + 0.5 * (difference == 0), axis=(1, 2))
+def _counts(draw: np.ndarray) -> np.ndarray:
+    """How often each run was drawn, from the runs drawn; both (resamples, runs)."""
+    resamples, size = draw.shape
+    places = (draw + size * np.arange(resamples)[:, None]).ravel()
+    return np.bincount(places, minlength=draw.size).reshape(draw.shape).astype(float)
+
+
+def _won(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Which of ours (rows) beats which of theirs (columns): 1, 0, or a half."""
+    return (ours[:, None] > theirs) + 0.5 * (ours[:, None] == theirs)
 
 
 def _estimate(value: float, drawn: np.ndarray) -> Estimate:

@@ -65,6 +65,8 @@ def check_matplotlib(what: str) -> None:
 
 def save(figure: Figure, paths: Sequence[Path]) -> list[Path]:
     """Write a picture under several names, in the format that the ending of each says."""
+    figure.draw_without_rendering()  # which lays it out; it needn't be done again for each
+    figure.set_layout_engine("none")
     for path in paths:
         path.parent.mkdir(exist_ok=True)
         metadata = {"Creator": MARK, "Date": None} if path.suffix == ".svg" else {"Software": MARK}

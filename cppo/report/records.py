@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import dataclasses
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -206,7 +207,7 @@ def _columns(path: Path, insides: bool) -> dict[str, np.ndarray]:
     found = {name: array.array("d" if name in FIGURES else "f") for name in next(rows)}
     while part := list(itertools.islice(rows, ROWS_AT_ONCE)):
         for column, cells in zip(found.values(), zip(*part, strict=True), strict=True):
-            column.extend(map(_number, cells))
+            column.extend(_numbers(cells))
     columns = {name: np.frombuffer(column, column.typecode) for name, column in found.items() if column}
     whole = np.isfinite(columns.get(STEP, np.empty(0)))
     return columns if whole.all() else {name: column[whole] for name, column in columns.items()}
@@ -217,8 +218,9 @@ def is_inside(name: str) -> bool:
     return name.partition("/")[0].partition("_")[0] in GROUPS
 
 
-def _number(text: str) -> float:
+def _numbers(cells: Sequence[str]) -> list[float]:
+    """What stands in cells; NaN where it is no number."""
     try:
-        return float(text)
+        return [float(cell) if cell else math.nan for cell in cells]
     except ValueError:
-        return float("nan")
+        return [value for cell in cells for value in (_numbers([cell]) if len(cells) > 1 else [math.nan])]
