@@ -21,6 +21,7 @@ from cppo.cbp.initializers import Initializer, find_initializer
 from cppo.cbp.integrity import Integrity
 from cppo.cbp.optimizer_limits import refuse_slow_weights
 from cppo.cbp.optimizer_state import FreshOptimizerState, step_was_skipped
+from cppo.cbp.shown_units import ShowsUnits
 from cppo.cbp.unit_state import UnitState
 from cppo.cbp.utilities import Utility, find_utility
 from cppo.cbp.watched_layer import WatchedLayer, replace
@@ -33,7 +34,7 @@ STEPS_BEFORE_WARNING = 100
 """Optimizer steps after which a layer that no training pass reached is worth a warning."""
 
 
-class ContinualBackprop(nn.Module):
+class ContinualBackprop(ShowsUnits):
     """Keeps a network plastic: after every optimizer step, replaces a few mature, least useful hidden units.
 
     It hooks into the layers that read hidden units (to see the features of training passes) and into the optimizer (to
@@ -254,50 +255,6 @@ class ContinualBackprop(nn.Module):
     # What users look at -----------------------------------------------------------------------------------------------
 
     @property
-    def decay_rate(self) -> float:
-        """Decay eta of the running averages of utility and activation; may be set."""
-        return self.units.decay_rate
-
-    @decay_rate.setter
-    def decay_rate(self, value: float) -> None:
-        self.units.decay_rate = value
-
-    @property
-    def age(self) -> Tensor:
-        """Optimizer steps since each unit was new, of all layers one after another."""
-        return self.units.age
-
-    @property
-    def average_utility(self) -> Tensor:
-        """Running average of each unit's utility, as ``age``; not yet corrected for its start at 0."""
-        return self.units.average_utility
-
-    @property
-    def average_activation(self) -> Tensor:
-        """Running average of each unit's activation, as ``age``; not yet corrected for its start at 0."""
-        return self.units.average_activation
-
-    @property
-    def accumulator(self) -> Tensor:
-        """Share of a unit that is due for replacement in each layer."""
-        return self.units.accumulator
-
-    @property
-    def n_replaced(self) -> Tensor:
-        """Number of units replaced so far in each layer."""
-        return self.units.n_replaced
-
-    @property
-    def total_replaced(self) -> int:
-        """Number of units replaced so far, over all layers."""
-        return int(self.n_replaced.sum())
-
-    @property
-    def generator(self) -> torch.Generator:
-        """What new units' weights are drawn with."""
-        return self.units.generator
-
-    @property
     def watched_modules(self) -> set[nn.Module]:
         """Every module that has weights of the watched units; none once ``remove`` was called."""
         return {module for layer in self.layers for module in layer.hidden_layer.modules()} if self._handles else set()
@@ -315,21 +272,7 @@ class ContinualBackprop(nn.Module):
         for layer in self.layers:
             layer.stop_listening()
 
-    # Copies and files -------------------------------------------------------------------------------------------------
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Return the state as ``nn.Module`` does; the units' buffers stand in it by their own names."""
-        state = super().state_dict(*args, **kwargs)
-        prefix = kwargs.get("prefix", args[1] if len(args) > 1 else "")
-        for key in [key for key in state if key.startswith(f"{prefix}units.")]:
-            state[prefix + key.removeprefix(f"{prefix}units.")] = state.pop(key)
-        return state
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        for name in self.units.state_dict():
-            if prefix + name in state_dict:
-                state_dict[f"{prefix}units.{name}"] = state_dict.pop(prefix + name)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+    # Copies -----------------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         # An optimizer's hooks are neither copied nor pickled with it; whether there were any is what a copy must know.

@@ -115,4 +115,4 @@ def is_place(thing: Any) -> bool:
 
 
 _ITERATED: tuple[Any, ...] = ((), [], range(0), "", b"")
-_PLACES = (itertools.count, *(type(iter(each)) for each in _ITERATED))
+_PLACES: Any = (itertools.count, *(type(iter(each)) for each in _ITERATED))

@@ -113,5 +113,5 @@ class UnitMap:
         for tensor, layers in held:
             for layer in layers if tensor() is not None else ():
                 self.units(layer).leave_out(
-                    "its features outlive the forward pass, kept in a class, a global name or the like, to be read later"
+                    "its features outlive the forward pass, kept in a class, a global name or such, to be read later"
                 )

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from cppo.remedies import L2, RegenerativeRegularization
+from cppo.remedies.remedy import GradientPull
 
 
 def one_weight(value, lr=0.1):
@@ -85,3 +86,9 @@ def test_a_step_with_a_closure_is_refused():
     L2(net, optimizer)
     with pytest.raises(ValueError, match="closure"):
         optimizer.step(lambda: net(torch.ones(1, 1)).sum())
+
+
+def test_a_pull_without_a_direction_is_no_remedy():
+    net = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match=r"abstract method '?direction"):
+        GradientPull(net, torch.optim.SGD(net.parameters(), lr=0.1))
