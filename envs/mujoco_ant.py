@@ -66,7 +66,8 @@ class MujocoAnt(MujocoWalker, AntEnv):
         super().__init__(*args, **kwargs)
         data = self.data
         self._ctrl, self._qpos, self._qvel, self._cfrc_ext = data.ctrl, data.qpos, data.qvel, data.cfrc_ext
-        self._xy, self._torso_xy = data.qpos[:2], data.body(self._main_body).xpos[:2]
+        self._xy, self._xyz, self._torso_xy = data.qpos[:2], data.qpos[:3], data.body(self._main_body).xpos[:2]
+        self._ctrl_shape, self._options = data.ctrl.shape, self.model.opt
         self._skipped = 2 * self._exclude_current_positions_from_observation
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
@@ -75,25 +76,30 @@ class MujocoAnt(MujocoWalker, AntEnv):
         Raises:
             ValueError: if the action has another shape.
         """
-        if np.shape(action) != self._ctrl.shape:
-            raise ValueError(f"action must have the shape {self._ctrl.shape}, got {np.shape(action)}")
+        if not isinstance(action, np.ndarray):
+            action = np.asarray(action)
+        if action.shape != self._ctrl_shape:
+            raise ValueError(f"action must have the shape {self._ctrl_shape}, got {action.shape}")
+        add = np.add.reduce
         x_before, y_before = self._torso_xy.tolist()
         self._ctrl[:] = action
         mujoco.mj_step(self.model, self.data, nstep=self.frame_skip)
         mujoco.mj_rnePostConstraint(self.model, self.data)
         x_after, y_after = self._torso_xy.tolist()
-        seconds = self.dt
+        seconds = self._options.timestep * self.frame_skip
         x_velocity, y_velocity = (x_after - x_before) / seconds, (y_after - y_before) / seconds
 
         forces = self.contact_forces
         observation = self._observation(forces)
-        healthy = self._is_healthy(observation)
+        x_position, y_position, height = self._xyz.tolist()
+        # A number that is not finite makes the sum so; where the sum only overflows, the original's test decides.
+        is_finite = math.isfinite(add(observation) + x_position + y_position) or np.isfinite(self.state_vector()).all()
+        healthy = bool(is_finite) and self._healthy_z_range[0] <= height <= self._healthy_z_range[1]
         terminated = self._terminate_when_unhealthy and not healthy
         forward = x_velocity * self._forward_reward_weight
         survive = (healthy or (self._paid_for_the_last_step and terminated)) * self._healthy_reward
-        control = self._ctrl_cost_weight * np.add.reduce(np.square(action), axis=None)
-        contact = self._contact_cost_weight * np.add.reduce(np.square(forces), axis=None)
-        x_position, y_position = self._xy.tolist()
+        control = self._ctrl_cost_weight * add(np.square(action), None)
+        contact = self._contact_cost_weight * add(np.square(forces), None)
         info = {
             "x_position": x_position,
             "y_position": y_position,
@@ -123,14 +129,6 @@ class MujocoAnt(MujocoWalker, AntEnv):
         if self._include_cfrc_ext_in_observation:
             parts.append(forces[self._first_body :].ravel())
         return np.concatenate(parts)
-
-    def _is_healthy(self, observation: np.ndarray) -> bool:
-        low, high = self._healthy_z_range
-        if not low <= self._qpos.item(2) <= high:
-            return False
-        # A number that is not finite makes the sum so; where the sum only overflows, the original's test decides.
-        is_finite = math.isfinite(np.add.reduce(observation) + np.add.reduce(self._xy))
-        return is_finite or bool(self.is_healthy)
 
 
 class PublishedAnt(MujocoAnt):

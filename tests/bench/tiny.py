@@ -9,6 +9,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "training": {"TURNS": 1, "ROLLOUT": 64},
     "levers": {"TURNS": 1, "N_ENVS": 1, "STEPS": 4, "ROLLOUT": 16, "COMPILER": "eager"},
     "environment": {"TURNS": 1, "STEPS_PER_TURN": 10},
+    "mujoco": {"TURNS": 1, "STEPS_PER_TURN": 8},
     "remedies": {"TURNS": 1},
     "algorithms": {"TURNS": 1},
     "plasticity": {"BEFORE": 300, "STEPS": 40},
