@@ -83,7 +83,8 @@ def refuse_slow_weights(optimizer: torch.optim.Optimizer) -> None:
     frame = sys._getframe(1)
     while (caller := frame.f_back) is not None:
         frame = caller
-        wrapper: Any = frame.f_locals.get("self")
+        code = frame.f_code
+        wrapper: Any = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None  # as a rule: self
         held = getattr(wrapper, "__dict__", {}) if wrapper is not optimizer else {}
         if any(value is optimizer for value in held.values()) and _keeps_slow_weights(wrapper):
             raise RuntimeError(
@@ -94,6 +95,11 @@ def refuse_slow_weights(optimizer: torch.optim.Optimizer) -> None:
 
 def _keeps_slow_weights(wrapper: Any) -> bool:
     kind = type(wrapper).__name__.lower().replace("_", "")
-    states = wrapper.state.values() if isinstance(wrapper, torch.optim.Optimizer) else ()
-    entries = {str(name) for state in states if isinstance(state, dict) for name in state}
+    states = getattr(wrapper, "state", None)
+    entries = {
+        str(name)
+        for state in (states.values() if isinstance(states, dict) else ())
+        if isinstance(state, dict)
+        for name in state
+    }
     return "lookahead" in kind or "schedulefree" in kind or any(map(are_slow_weights, [*entries, *vars(wrapper)]))

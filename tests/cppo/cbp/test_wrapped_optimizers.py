@@ -118,8 +118,8 @@ class Averaging:
         self.slow_weights = [p.detach().clone() for p in inner.param_groups[0]["params"]]
         self.zero_grad = inner.zero_grad
 
-    def step(self):
-        self.inner.step()
+    def step(this):  # noqa: N805
+        this.inner.step()
 
 
 def test_whatever_keeps_slow_weights_is_refused():
