@@ -17,6 +17,9 @@ from scipy import stats
 CONFIDENCE = 0.95
 RESAMPLES, RESAMPLES_OF_CURVES = 5000, 1000
 BOOTSTRAP_SEED = 0
+FEW = 5
+"""Intervals of fewer runs carry a warning: of 1000 samples from a normal distribution the 95 % interval held the true
+value in 51 % with 2 runs, 74 % with 3, 89 % with 5."""
 NUMBERS_AT_ONCE = 2**22
 """In memory, of the values drawn for a curve: its points are worked on in parts."""
 
@@ -27,14 +30,24 @@ class Estimate(NamedTuple):
     :param value: of the runs themselves
     :param low: lower end of the interval; None where a single run has no spread
     :param high: upper end, likewise
+    :param runs: how many there are; of a comparison of two methods, those of the one that has fewer
     """
 
     value: float
     low: float | None
     high: float | None
+    runs: int
+
+    @property
+    def is_too_narrow(self) -> bool:
+        """Whether the interval is of so few runs that it holds the true value much less often than it says."""
+        return self.low is not None and self.runs < FEW
 
     def __str__(self) -> str:
-        return f"{self.value:.1f}" if self.low is None else f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+        if self.low is None:
+            return f"{self.value:.1f} (n={self.runs})"
+        warning = ": too few" * self.is_too_narrow
+        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}] (n={self.runs}{warning})"
 
 
 def interquartile_mean(values: np.ndarray) -> float:
@@ -53,7 +66,7 @@ def bootstrap_interval(values: np.ndarray) -> tuple[float, float] | None:
     """
     if len(values) < 2:
         return None
-    _, low, high = estimate_iqm([np.asarray(values)[:, None]])
+    _, low, high, _ = estimate_iqm([np.asarray(values)[:, None]])
     assert low is not None and high is not None
     return low, high
 
@@ -65,9 +78,9 @@ def estimate_mean(values: np.ndarray) -> Estimate:
     """
     mean, count = float(values.mean()), len(values)
     if count < 2:
-        return Estimate(mean, None, None)
+        return Estimate(mean, None, None, count)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * stats.sem(values))
-    return Estimate(mean, mean - half, mean + half)
+    return Estimate(mean, mean - half, mean + half, count)
 
 
 def estimate_iqm(strata: Sequence[np.ndarray], resamples: int = RESAMPLES) -> Estimate:
@@ -76,8 +89,9 @@ def estimate_iqm(strata: Sequence[np.ndarray], resamples: int = RESAMPLES) -> Es
     :param strata: for each stratum an array (runs, scores); runs are drawn anew within their stratum
     """
     value = interquartile_mean(np.concatenate([scores.ravel() for scores in strata]))
-    if min(len(scores) for scores in strata) < 2:
-        return Estimate(value, None, None)
+    runs = sum(map(len, strata))
+    if min(map(len, strata)) < 2:
+        return Estimate(value, None, None, runs)
     draws = list(_draws([len(scores) for scores in strata], resamples))
     at_once = max(1, NUMBERS_AT_ONCE // sum(scores.size for scores in strata))
     means = []
@@ -85,7 +99,7 @@ def estimate_iqm(strata: Sequence[np.ndarray], resamples: int = RESAMPLES) -> Es
         drawn = [scores[draw[part]] for scores, draw in zip(strata, draws, strict=True)]
         drawn = [scores.reshape(len(scores), -1) for scores in drawn]
         means.append(stats.trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1))
-    return _estimate(value, np.concatenate(means))
+    return _estimate(value, np.concatenate(means), runs)
 
 
 def estimate_curve(runs: np.ndarray, resamples: int = RESAMPLES_OF_CURVES) -> list[Estimate | None]:
@@ -103,13 +117,13 @@ def estimate_curve(runs: np.ndarray, resamples: int = RESAMPLES_OF_CURVES) -> li
             continue
         values = stats.trim_mean(present, 0.25, axis=0)
         if len(present) == 1:
-            estimates = [Estimate(float(value), None, None) for value in values]
+            estimates = [Estimate(float(value), None, None, 1) for value in values]
         else:
             (runs_drawn,) = _draws([len(present)], resamples)
             width = max(1, NUMBERS_AT_ONCE // runs_drawn.size)
             parts = [present[:, start : start + width] for start in range(0, len(where), width)]
             drawn = np.concatenate([stats.trim_mean(part[runs_drawn], 0.25, axis=1) for part in parts], axis=1)
-            estimates = [_estimate(float(value), column) for value, column in zip(values, drawn.T, strict=True)]
+            estimates = [_estimate(float(v), column, len(present)) for v, column in zip(values, drawn.T, strict=True)]
         for point, estimate in zip(where, estimates, strict=True):
             points[point] = estimate
     return points
@@ -125,14 +139,15 @@ def estimate_superiority(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray
     """
     won = [_won(x, y) for x, y in zip(ours, theirs, strict=True)]
     value = float(np.mean([pairs.mean() for pairs in won]))
-    if min(len(scores) for scores in (*ours, *theirs)) < 2:
-        return Estimate(value, None, None)
+    runs = min(sum(map(len, ours)), sum(map(len, theirs)))
+    if min(map(len, (*ours, *theirs))) < 2:
+        return Estimate(value, None, None, runs)
     counts = [_counts(draw) for draw in _draws([len(scores) for scores in (*ours, *theirs)], RESAMPLES)]
     shares = [
         ((of_ours @ pairs) * of_theirs).sum(axis=1) / pairs.size
         for pairs, of_ours, of_theirs in zip(won, counts[: len(ours)], counts[len(ours) :], strict=True)
     ]
-    return _estimate(value, np.mean(shares, axis=0))
+    return _estimate(value, np.mean(shares, axis=0), runs)
 
 
 def _draws(sizes: Sequence[int], resamples: int) -> Iterator[np.ndarray]:
@@ -154,7 +169,7 @@ def _won(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     return (ours[:, None] > theirs) + 0.5 * (ours[:, None] == theirs)
 
 
-def _estimate(value: float, drawn: np.ndarray) -> Estimate:
+def _estimate(value: float, drawn: np.ndarray, runs: int) -> Estimate:
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail])
-    return Estimate(value, float(low), float(high))
+    return Estimate(value, float(low), float(high), runs)

@@ -11,14 +11,15 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from cppo.command_line import BAD_INPUT, fail, or_fail, parse, run
-from cppo.files import check_writable
+from cppo.files import check_ours, check_writable
+from cppo.reading import one_line, shown
 from cppo.report.comparison import Comparison, compare
 from cppo.report.figures import check_matplotlib, write_figures
 from cppo.report.film import check_film
 from cppo.report.page import Film, write_page
 from cppo.report.records import Record, distinct, same_task
 from cppo.report.side_by_side import make_film
-from cppo.report.tables import text, write_tables
+from cppo.report.tables import check_tables, text, write_tables
 from cppo.report.trained_agent import TrainedAgent
 from cppo_envs.arguments import whole_number
 
@@ -75,6 +76,8 @@ def check(flags: ReportFlags) -> None:
         raise ValueError("give the folder of at least one run")
     check_matplotlib("a report")
     check_writable(flags.output / "index.html")
+    check_ours(flags.output / "index.html")
+    check_tables(flags.output)
 
 
 def read(paths: Iterable[Path], left_out: dict[str, str]) -> list[Record]:
@@ -88,7 +91,7 @@ def read(paths: Iterable[Path], left_out: dict[str, str]) -> list[Record]:
         try:
             records.append(Record.read(path))
         except BAD_INPUT as error:
-            left_out[str(path)] = " ".join(str(error).split())
+            left_out[shown(str(path))] = one_line(error)
     for choose in (distinct, same_task):
         records, reasons = choose(records)
         left_out |= reasons
@@ -125,7 +128,7 @@ def make_films(flags: ReportFlags, comparison: Comparison) -> list[Film]:
                     Film(method.name, f"{method.name}, seed {record.settings.seed}, friction {friction:g}", path)
                 )
         except BAD_INPUT as error:
-            say(f"{record.name} is not filmed: {' '.join(str(error).split())}")
+            say(f"{record.name} is not filmed: {one_line(error)}")
     return films
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from cppo.report.explanation import explain
 from cppo.report.insides import inside_columns
 from cppo.report.records import RETURN, Record, methods, task
-from cppo.statistics import Estimate, estimate_curve, estimate_iqm, estimate_superiority
+from cppo.statistics import FEW, Estimate, estimate_curve, estimate_iqm, estimate_superiority
 
 LAST_PART = 1 / 3
 """The share of all steps at the end over which returns are averaged."""
@@ -59,6 +59,11 @@ class Method:
     last_part: np.ndarray
     last: Estimate | None
     insides: dict[tuple[str, str], list[Estimate | None]]
+
+    @property
+    def label(self) -> str:
+        """The name with the number of runs, and a warning if they are few."""
+        return f"{self.name} (n={len(self.records)}{', too few' * (1 < len(self.records) < FEW)})"
 
 
 @dataclass
@@ -210,3 +215,13 @@ def _last_part(record: Record) -> float:
 def _unfinished(record: Record) -> str:
     done, total = record.total_steps, record.settings.total_timesteps
     return f"{record.name} has done {done:,} of {total:,} steps; it counts where it has finished."
+
+
+def drawn(curve: Sequence[Estimate | None]) -> list[Estimate | None]:
+    """The points of a curve that are drawn, with the interval at the same ones: those that have one, if any has.
+
+    Elsewhere a single run has a value; a line through it would leave the band that there isn't.
+    """
+    if all(point is None or point.low is None for point in curve):
+        return list(curve)
+    return [None if point is None or point.low is None else point for point in curve]

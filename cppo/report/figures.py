@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 
-from cppo.files import MARK, replacing
-from cppo.report.comparison import Comparison, Phase
+from cppo.files import MARK, check_ours, replacing
+from cppo.report.comparison import Comparison, Phase, drawn
 from cppo.report.insides import measures, title
 from cppo.statistics import Estimate
 
@@ -31,6 +31,7 @@ STYLE = {
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
     "font.size": 10,
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "grid.color": "#eceef1",
     "legend.frameon": False,
     "svg.hashsalt": "cppo",  # the same figures give the same file
@@ -64,11 +65,15 @@ def check_matplotlib(what: str) -> None:
 
 
 def save(figure: Figure, paths: Sequence[Path]) -> list[Path]:
-    """Write a picture under several names, in the format that the ending of each says."""
+    """Write a picture under several names, in the format that the ending of each says.
+
+    :raises CannotWriteError: if there is a file that this program didn't write
+    """
     figure.draw_without_rendering()  # which lays it out; it needn't be done again for each
     figure.set_layout_engine("none")
     for path in paths:
         path.parent.mkdir(exist_ok=True)
+        check_ours(path)
         metadata = {"Creator": MARK, "Date": None} if path.suffix == ".svg" else {"Software": MARK}
         with replacing(path) as partial:
             figure.savefig(partial, dpi=150, metadata=metadata)
@@ -105,7 +110,7 @@ def _learning_curve(comparison: Comparison) -> Figure:
     figure, (axes,) = blank(9, 4.2)
     axes.set_title("Return of the training episodes: interquartile mean of the runs, 95 % interval", pad=20)
     for number, method in enumerate(comparison.methods):
-        _curve(axes, comparison.steps, method.curve, number, f"{method.name} ({len(method.records)})")
+        _curve(axes, comparison.steps, method.curve, number, method.label)
     _mark_phases(axes, comparison.phases)
     axes.set(xlabel="environment steps", ylabel="return", xlim=(0, comparison.phases[-1].end))
     axes.xaxis.set_major_formatter(_engineering())
@@ -125,7 +130,7 @@ def _phase_ends(comparison: Comparison) -> Figure:
                 [x] * len(method.records), method.phase_ends[:, phase], ".", color=style["color"], alpha=0.3, ms=5
             )
             if estimate is not None:
-                _whisker(axes, x, estimate, style["color"], method.name if phase == 0 else None)
+                _whisker(axes, x, estimate, style["color"], method.label if phase == 0 else None)
     axes.set_xticks(range(len(comparison.phases)), [_friction_label(phase) for phase in comparison.phases])
     axes.set(xlabel="phase, and its friction", ylabel="return")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4)
@@ -133,7 +138,7 @@ def _phase_ends(comparison: Comparison) -> Figure:
 
 
 def _aggregates(comparison: Comparison) -> Figure:
-    names = [method.name for method in comparison.methods]
+    names = [method.label for method in comparison.methods]
     figure, panels = blank(9, 1.1 + 0.42 * len(names), 1, 2, sharey=True)
     for axes, (heading, attribute) in zip(
         panels, {"Last third of the steps": "last", "Ends of all phases": "all_phases"}.items(), strict=True
@@ -155,7 +160,8 @@ def _aggregates(comparison: Comparison) -> Figure:
 
 
 def _superiority(comparison: Comparison) -> Figure:
-    names = [method.name for method in comparison.methods if method.last is not None]
+    labels = {method.name: method.label for method in comparison.methods if method.last is not None}
+    names = list(labels)
     side = 2.2 + 0.95 * len(names)
     figure, (axes,) = blank(side + 0.6, side * 0.72)
     shares = np.full((len(names), len(names)), np.nan)
@@ -167,8 +173,8 @@ def _superiority(comparison: Comparison) -> Figure:
         axes.text(column, row, label, ha="center", va="center", fontsize=9, color="#111111")
     axes.imshow(shares, cmap="RdBu", vmin=-0.7, vmax=1.7)  # pale ends, so that the figures can be read on them
     axes.grid(visible=False)
-    axes.set_xticks(range(len(names)), names, rotation=20, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), labels.values(), rotation=20, ha="right")
+    axes.set_yticks(range(len(names)), labels.values())
     axes.set_title("Probability that the row beats the column\n(return over the last third)")
     return figure
 
@@ -183,10 +189,12 @@ def _insides(comparison: Comparison, measure: str, layers: Sequence[str]) -> Fig
         axes.set_title(layer, fontsize=10)
         for number, method in enumerate(comparison.methods):
             if (measure, layer) in method.insides:
-                _curve(axes, comparison.steps_of_insides, method.insides[measure, layer], number, method.name)
+                _curve(axes, comparison.steps_of_insides, method.insides[measure, layer], number, method.label)
         for phase in comparison.phases[1:]:
             axes.axvline(phase.start, color=FAINT, lw=0.8, zorder=0)
         axes.xaxis.set_major_formatter(_engineering())
+    figure.supxlabel("environment steps", fontsize=10)
+    figure.supylabel(title(measure).partition(": ")[2], fontsize=10)
     figure.suptitle(title(measure), x=0.01, ha="left", fontsize=11)
     handles = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
@@ -196,8 +204,9 @@ def _insides(comparison: Comparison, measure: str, layers: Sequence[str]) -> Fig
 
 
 def _curve(axes: Axes, steps: np.ndarray, curve: Sequence[Estimate | None], number: int, label: str) -> None:
-    x = steps[[estimate is not None for estimate in curve]]
-    present = [estimate for estimate in curve if estimate is not None]
+    points = drawn(curve)
+    x = steps[[point is not None for point in points]]
+    present = [point for point in points if point is not None]
     style = line_style(number)
     axes.plot(x, [estimate.value for estimate in present], lw=1.6, label=label, **style)
     ends = np.array([_ends(estimate) for estimate in present]).reshape(-1, 2)

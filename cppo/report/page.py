@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cppo.files import replacing
-from cppo.report.comparison import Comparison, Method
+from cppo.files import MARK, check_ours, replacing
+from cppo.report.comparison import Comparison, Method, drawn
 from cppo.report.figures import COLORS
 from cppo.report.insides import measures, title
-from cppo.statistics import Estimate
+from cppo.report.records import TASK
+from cppo.statistics import FEW, Estimate
 
 
 class Film(NamedTuple):
@@ -39,9 +40,11 @@ def write_page(
         "/*style*/": _part("report.css"),
         "/*data*/": _embedded(page_data(comparison, films, left_out or {})),
         "/*script*/": _part("charts.js") + _part("report.js"),
+        "<!--mark-->": MARK,
         "<!--title-->": html.escape(f"{comparison.task['env']}, {comparison.task['protocol']}"),
     }
     page = re.sub("|".join(map(re.escape, parts)), lambda place: parts[place.group()], _part("report.html"))
+    check_ours(path)
     with replacing(path) as partial:
         partial.write_text(page, encoding="utf-8")
 
@@ -51,6 +54,7 @@ def page_data(comparison: Comparison, films: Sequence[Film], left_out: Mapping[s
     keys = (key for method in comparison.methods for key in method.insides)
     return {
         "task": {name: value for name, value in comparison.task.items() if value is not None},
+        "few": FEW,
         "phases": [phase._asdict() for phase in comparison.phases],
         "steps": _rounded(comparison.steps),
         "stepsOfInsides": _rounded(comparison.steps_of_insides),
@@ -73,7 +77,9 @@ def _method(number: int, method: Method) -> dict[str, Any]:
         "name": method.name,
         "color": number % len(COLORS),
         "dashed": number >= len(COLORS),
-        "runs": [record.name for record in method.records],
+        "label": method.label,
+        "runs": [[record.name, str(record.settings.seed), record.command] for record in method.records],
+        "settings": method_settings(method),
         "curve": _band(method.curve),
         "curves": [_rounded(curve) for curve in method.curves],
         "phaseEnds": [_rounded(ends) for ends in method.phase_ends],
@@ -85,10 +91,25 @@ def _method(number: int, method: Method) -> dict[str, Any]:
     }
 
 
+def method_settings(method: Method) -> list[tuple[str, str]]:
+    """What the runs of a method were trained with: settings, and versions of the packages.
+
+    Where they differ, in what doesn't make another method, all values are named.
+    """
+    told = [record.versions | record.settings.as_dict() for record in method.records]
+    names = [name for name in dict.fromkeys(name for each in told for name in each) if name not in TASK]
+    values = {name: list(dict.fromkeys(_word(each.get(name)) for each in told)) for name in names}
+    return [(name, ", ".join(words)) for name, words in values.items() if words != ["None"]]
+
+
+def _word(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def _band(curve: Sequence[Estimate | None]) -> dict[str, list[float | None]]:
-    """A curve and its interval as three lists; null where there is none."""
-    values = [estimate or Estimate(float("nan"), None, None) for estimate in curve]
-    return {name: _rounded([getattr(value, name) for value in values]) for name in Estimate._fields}
+    """A curve, its interval and the number of its runs as lists; null where nothing is drawn."""
+    points = drawn(curve)
+    return {name: _rounded([getattr(point, name, None) for point in points]) for name in Estimate._fields}
 
 
 def _estimate(estimate: Estimate | None) -> list[float | None] | None:

@@ -6,6 +6,7 @@ import array
 import dataclasses
 import itertools
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cppo.reading import read_columns
+from cppo.reading import one_line, read_columns, shown
 from cppo.report.trained_agent import friction_schedule
 from cppo.runs.folder import RunFolder
 from cppo.settings.presets import METHODS
@@ -51,11 +52,15 @@ class Record:
     """A run's figures.
 
     :param columns: of ``progress.csv`` those that a report shows; one value a row, NaN where a row has none
+    :param versions: of the packages it was made with
+    :param command: what was typed
     """
 
     folder: RunFolder
     settings: Settings
     columns: dict[str, np.ndarray]
+    versions: dict[str, str]
+    command: str
 
     @classmethod
     def read(cls, path: Path, insides: bool = True) -> Record:
@@ -75,12 +80,14 @@ class Record:
             raise ValueError(f"{folder.progress} holds no row with {STEP}: nothing was trained yet, or it is not ours")
         if ENDED not in columns or not np.isfinite(columns.get(RETURN, np.array(np.nan))).any():
             raise ValueError(f"{folder.progress} tells no {RETURN}: no episode has ended, or an older version wrote it")
-        return cls(folder, settings, columns)
+        record = folder.record()
+        versions = {one_line(name): one_line(value) for name, value in (record.get("versions") or {}).items()}
+        return cls(folder, settings, columns, versions, one_line(shlex.join(map(str, record.get("command") or []))))
 
     @property
     def name(self) -> str:
         """How the run is called."""
-        return str(self.folder.path)
+        return shown(str(self.folder.path))
 
     @property
     def steps(self) -> np.ndarray:

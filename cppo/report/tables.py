@@ -7,15 +7,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cppo.command_line import aligned
-from cppo.files import replacing
+from cppo.files import check_ours, replacing
 from cppo.report.comparison import Comparison, Method
 from cppo.statistics import Estimate
 
 Row = Sequence[Any]
-INTERVAL = ("iqm", "low", "high")
+INTERVAL = ("iqm", "low", "high", "runs")
+HEADINGS = {
+    "summary": ("method", "score", *INTERVAL),
+    "superiority": ("method", "over", "probability", "low", "high", "runs"),
+    "phases": ("method", "run", "seed", "phase", "friction", "return_at_end"),
+    "curve": ("method", "step", *INTERVAL),
+    "insides": ("method", "measure", "layer", "step", *INTERVAL),
+}
+"""Of each table; runs: how many the estimate is of."""
 
 
 def write_tables(folder: Path, comparison: Comparison) -> list[Path]:
@@ -23,14 +29,23 @@ def write_tables(folder: Path, comparison: Comparison) -> list[Path]:
 
     :return: the files: ``summary``, ``superiority``, ``phases`` (by run), ``curve``, ``insides``
     """
-    tables = {
-        "summary": (("method", "score", "runs", *INTERVAL), _summary(comparison)),
-        "superiority": (("method", "over", "probability", "low", "high"), _superiority(comparison)),
-        "phases": (("method", "run", "seed", "phase", "friction", "return_at_end"), _phases(comparison)),
-        "curve": (("method", "step", *INTERVAL), _curves(comparison)),
-        "insides": (("method", "measure", "layer", "step", *INTERVAL), _insides(comparison)),
+    rows = {
+        "summary": _summary(comparison),
+        "superiority": _superiority(comparison),
+        "phases": _phases(comparison),
+        "curve": _curves(comparison),
+        "insides": _insides(comparison),
     }
-    return [_write(folder / f"{name}.csv", heading, rows) for name, (heading, rows) in tables.items()]
+    return [_write(folder / f"{name}.csv", heading, rows[name]) for name, heading in HEADINGS.items()]
+
+
+def check_tables(folder: Path) -> None:
+    """Refuse a folder with tables that this program didn't write.
+
+    :raises CannotWriteError: names the first
+    """
+    for name, heading in HEADINGS.items():
+        check_ours(folder / f"{name}.csv", ",".join(heading))
 
 
 def text(comparison: Comparison) -> str:
@@ -41,19 +56,18 @@ def text(comparison: Comparison) -> str:
     return aligned(rows, n_left=4)
 
 
-def scores(method: Method) -> Iterator[tuple[str, int, Estimate | None]]:
-    """Name, number of runs and estimate of each aggregate of a method."""
-    done = ~np.isnan(method.phase_ends)
-    yield "last third of the steps", int((~np.isnan(method.last_part)).sum()), method.last
-    yield "ends of all phases", int(done.all(axis=1).sum()), method.all_phases
+def scores(method: Method) -> Iterator[tuple[str, Estimate | None]]:
+    """Name and estimate of each aggregate of a method."""
+    yield "last third of the steps", method.last
+    yield "ends of all phases", method.all_phases
     for number, estimate in enumerate(method.phases):
-        yield f"end of phase {number}", int(done[:, number].sum()), estimate
+        yield f"end of phase {number}", estimate
 
 
 def _summary(comparison: Comparison) -> Iterator[Row]:
     for method in comparison.methods:
-        for score, runs, estimate in scores(method):
-            yield (method.name, score, runs, *_plain(estimate))
+        for score, estimate in scores(method):
+            yield (method.name, score, *_plain(estimate))
 
 
 def _superiority(comparison: Comparison) -> Iterator[Row]:
@@ -83,7 +97,7 @@ def _insides(comparison: Comparison) -> Iterator[Row]:
 
 
 def _plain(estimate: Estimate | None) -> tuple[Any, ...]:
-    return ("", "", "") if estimate is None else tuple(_number(value) for value in estimate)
+    return ("", "", "", 0) if estimate is None else (*map(_number, estimate[:3]), estimate.runs)
 
 
 def _number(value: float | None) -> str:
@@ -91,6 +105,7 @@ def _number(value: float | None) -> str:
 
 
 def _write(path: Path, heading: Row, rows: Iterable[Row]) -> Path:
+    check_ours(path, ",".join(heading))
     with replacing(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(heading)

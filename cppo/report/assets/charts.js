@@ -1,7 +1,7 @@
 "use strict";
 // Small SVG charts: axes, curves with bands, points with whiskers, one tooltip for all.
 
-const MARGIN = { top: 20, right: 8, bottom: 26, left: 44 };
+const MARGIN = { top: 20, right: 8, bottom: 40, left: 58 };
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -34,6 +34,12 @@ function interval([value, low, high]) {
   return figure(value) + (low === null ? "" : ` [${figure(low)}, ${figure(high)}]`);
 }
 
+// The number of runs of an estimate, with a warning if its interval is of few.
+function count([, low, , runs]) {
+  const isFew = low !== null && runs < data.few;
+  return element("small", isFew ? { class: "few" } : {}, `n=${runs}` + (isFew ? " ⚠ too few" : ""));
+}
+
 function ticks(low, high, about) {
   const rough = (high - low) / about || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -51,8 +57,8 @@ function extent(values) {
   return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
 }
 
-// An empty chart: scales for a range of x and y, grid and ticks of y.
-function frame(box, height, xRange, yRange) {
+// An empty chart: scales for a range of x and y, grid and ticks of y, names of both axes.
+function frame(box, height, xRange, yRange, xName, yName) {
   const width = Math.max(200, box.clientWidth);
   box.replaceChildren();
   const svg = shape(box, "svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img" });
@@ -64,6 +70,9 @@ function frame(box, height, xRange, yRange) {
     shape(svg, "line", { class: "axis", x1: MARGIN.left, x2: right, y1: y(tick), y2: y(tick) });
     shape(svg, "text", { x: MARGIN.left - 6, y: y(tick) + 4, "text-anchor": "end" }, figure(tick));
   }
+  shape(svg, "text", { class: "name", x: (MARGIN.left + right) / 2, y: height - 6, "text-anchor": "middle" }, xName);
+  const middle = (MARGIN.top + bottom) / 2;
+  shape(svg, "text", { class: "name", x: 11, y: middle, "text-anchor": "middle", transform: `rotate(-90 11 ${middle})` }, yName);
   return { svg, x, y, atX, width, right, bottom };
 }
 
@@ -79,11 +88,11 @@ function bandPath(xs, low, high, x, y) {
   return there.length ? "M" + [...there.map(corner(high)), ...there.reverse().map(corner(low))].join("L") + "Z" : "";
 }
 
-// Curves over steps. series: name, color, dashed, value, low, high and, if single runs are wanted, runs.
-function lineChart(box, { xs, series, phases, range, height, label, zoom }) {
+// Curves over steps. series: name, color, dashed, value, low, high, runs (how many) and, if single runs are wanted, single.
+function lineChart(box, { xs, series, phases, range, height, label, name, zoom }) {
   const inside = (values) => values.filter((_, index) => xs[index] >= range[0] && xs[index] <= range[1]);
-  const drawn = series.flatMap((one) => [one.value, one.low, one.high, ...(one.runs || [])].flatMap(inside));
-  const chart = frame(box, height, range, extent(drawn));
+  const drawn = series.flatMap((one) => [one.value, one.low, one.high, ...(one.single || [])].flatMap(inside));
+  const chart = frame(box, height, range, extent(drawn), "environment steps", name);
   const { svg, x, y, right, bottom } = chart;
   svg.setAttribute("aria-label", label);
   const clip = "clip" + (lineChart.count = (lineChart.count || 0) + 1);
@@ -93,7 +102,7 @@ function lineChart(box, { xs, series, phases, range, height, label, zoom }) {
   for (const tick of ticks(...range, chart.width / 110)) shape(svg, "text", { x: x(tick), y: bottom + 17, "text-anchor": "middle" }, steps(tick));
   const lines = shape(svg, "g", { "clip-path": `url(#${clip})`, fill: "none" });
   for (const one of series) {
-    for (const run of one.runs || []) shape(lines, "path", { d: linePath(xs, run, x, y), stroke: one.color, "stroke-width": 0.8, opacity: 0.45 });
+    for (const run of one.single || []) shape(lines, "path", { d: linePath(xs, run, x, y), stroke: one.color, "stroke-width": 0.8, opacity: 0.45 });
     shape(lines, "path", { d: bandPath(xs, one.low, one.high, x, y), fill: one.color, opacity: 0.16 });
     shape(lines, "path", { class: "curve", d: linePath(xs, one.value, x, y), stroke: one.color, "stroke-width": 1.8, "stroke-dasharray": one.dashed ? "5 3" : "none" });
   }
@@ -138,7 +147,7 @@ function listen({ svg, x, y, atX, bottom, width }, { xs, series, phases, range, 
     for (const one of here) shape(marks, "circle", { cx: x(xs[near]), cy: y(one.value[near]), r: 3.5, fill: one.color });
     const phase = phases.find((one) => xs[near] > one.start && xs[near] <= one.end);
     const where = phase && friction(phase) ? `, phase ${phase.number}, friction ${friction(phase)}` : "";
-    tip(event, `step ${steps(xs[near])}${where}`, here.map((one) => [one, [one.value[near], one.low[near], one.high[near]]]));
+    tip(event, `step ${steps(xs[near])}${where}`, here.map((one) => [one, [one.value[near], one.low[near], one.high[near], one.runs[near]]]));
   };
   const hide = () => { marks.replaceChildren(); hideTip(); };
   svg.addEventListener("pointermove", show);
@@ -157,7 +166,7 @@ function listen({ svg, x, y, atX, bottom, width }, { xs, series, phases, range, 
 function tip(event, heading, rows) {
   const box = document.getElementById("tip");
   box.replaceChildren(element("b", {}, heading), ...rows.map(([one, values]) =>
-    element("div", {}, swatch(one), `${one.name} `, element("span", { class: "number" }, interval(values)))));
+    element("div", {}, swatch(one), `${one.name} `, element("span", { class: "number" }, interval(values)), " ", count(values))));
   box.hidden = false;
   const { width, height } = box.getBoundingClientRect();
   const left = event.clientX + 14 + width > innerWidth ? event.clientX - 14 - width : event.clientX + 14;
@@ -173,10 +182,10 @@ function swatch(one) {
   return element("span", { class: one.dashed ? "swatch dashed" : "swatch", style: `color:${one.color}` });
 }
 
-// Points with whiskers, a group of methods a phase. series: name, color, estimates and runs by phase.
+// Points with whiskers, a group of methods a phase. series: name, color, estimates and the ends of single runs by phase.
 function phaseChart(box, { series, phases, height }) {
-  const all = series.flatMap((one) => [...one.estimates.flat(), ...one.runs.flat()]);
-  const chart = frame(box, height, [-0.5, phases.length - 0.5], extent(all));
+  const all = series.flatMap((one) => [...one.estimates.flatMap((estimate) => (estimate ? estimate.slice(0, 3) : [])), ...one.ends.flat()]);
+  const chart = frame(box, height, [-0.5, phases.length - 0.5], extent(all), "phase", "return");
   const { svg, x, y, bottom } = chart;
   svg.setAttribute("aria-label", "Return at the end of each phase by method");
   nameFrictions(svg, phases);
@@ -185,10 +194,10 @@ function phaseChart(box, { series, phases, height }) {
     const every = Math.ceil((7 * Math.max(2, friction(phase).length)) / room);
     if (number > 0) shape(svg, "line", { class: "phase", x1: x(number - 0.5), x2: x(number - 0.5), y1: MARGIN.top, y2: bottom });
     if (number % every === 0) shape(svg, "text", { x: x(number), y: 11, "text-anchor": "middle" }, friction(phase));
-    if (number % every === 0) shape(svg, "text", { x: x(number), y: bottom + 17, "text-anchor": "middle" }, `phase ${number}`.slice(room < 55 ? 6 : 0));
+    if (number % every === 0) shape(svg, "text", { x: x(number), y: bottom + 17, "text-anchor": "middle" }, String(number));
     series.forEach((one, place) => {
       const at = x(number) + (place - (series.length - 1) / 2) * width, estimate = one.estimates[number];
-      for (const value of one.runs.map((ends) => ends[number])) if (value !== null) shape(svg, "circle", { cx: at, cy: y(value), r: 1.8, fill: one.color, opacity: 0.45 });
+      for (const value of one.ends.map((ends) => ends[number])) if (value !== null) shape(svg, "circle", { cx: at, cy: y(value), r: 1.8, fill: one.color, opacity: 0.45 });
       if (!estimate) return;
       if (estimate[1] !== null) shape(svg, "line", { x1: at, x2: at, y1: y(estimate[1]), y2: y(estimate[2]), stroke: one.color, "stroke-width": 2.2 });
       shape(svg, "circle", { class: "mean", cx: at, cy: y(estimate[0]), r: Math.min(4.5, width / 2.2), fill: one.color, stroke: "var(--card)" });

@@ -11,8 +11,8 @@ function shown() {
   return data.methods.filter((method) => !state.hidden.has(method.name));
 }
 
-function series(method, band, runs) {
-  return { name: method.name, color: color(method), dashed: method.dashed, ...band, runs };
+function series(method, band, single) {
+  return { name: method.name, color: color(method), dashed: method.dashed, ...band, single };
 }
 
 function zoom(range) {
@@ -25,10 +25,10 @@ function drawAggregates() {
   const columns = [["Last third of the steps", "last"], ["Ends of all phases", "allPhases"]].filter(([, key]) => key === "last" || data.phases.length > 1);
   find("#aggregates .columns").replaceChildren(...columns.map(([heading, key]) => {
     const box = element("div", {}, element("h3", {}, heading));
-    const range = extent([0, ...data.methods.flatMap((method) => method[key] || [])]);
+    const range = extent([0, ...data.methods.flatMap((method) => (method[key] || []).slice(0, 3))]);
     for (const method of shown()) {
       const row = element("div", { class: "interval" });
-      row.append(element("div", { class: "figures" }, element("span", {}, swatch(series(method)), method.name), element("span", { class: "number" }, method[key] ? interval(method[key]) : "not finished")));
+      row.append(element("div", { class: "figures" }, element("span", {}, swatch(series(method)), method.name), element("span", { class: "number" }, ...(method[key] ? [interval(method[key]), " ", count(method[key])] : ["not finished"]))));
       if (method[key]) intervalBar(row, method[key], color(method), range);
       box.append(row);
     }
@@ -39,14 +39,14 @@ function drawAggregates() {
 function drawCurve() {
   const single = find("#single").checked;
   lineChart(find("#curve .chart"), {
-    xs: data.steps, phases: data.phases, range: state.range, height: 340, zoom, label: "Return by environment step and method",
+    xs: data.steps, phases: data.phases, range: state.range, height: 340, zoom, label: "Return by environment step and method", name: "return",
     series: shown().map((method) => series(method, method.curve, single ? method.curves : undefined)),
   });
 }
 
 function drawPhases() {
   find("#phases").hidden = data.phases.length < 2;
-  const chosen = shown().map((method) => ({ ...series(method), estimates: method.phases, runs: method.phaseEnds }));
+  const chosen = shown().map((method) => ({ ...series(method), estimates: method.phases, ends: method.phaseEnds }));
   if (data.phases.length > 1) phaseChart(find("#phases .chart"), { series: chosen, phases: data.phases, height: 280 });
 }
 
@@ -59,7 +59,7 @@ function drawInsides() {
   measure.layers.forEach((layer, number) => {
     const key = `${measure.name}|${layer}`;
     lineChart(boxes[number].lastChild, {
-      xs: data.stepsOfInsides, phases: data.phases, range: state.range, height: 170, zoom, label: `${measure.title}, ${layer}`,
+      xs: data.stepsOfInsides, phases: data.phases, range: state.range, height: 190, zoom, label: `${measure.title}, ${layer}`, name: measure.title.split(": ").at(-1),
       series: shown().filter((method) => method.insides[key]).map((method) => series(method, method.insides[key])),
     });
   });
@@ -73,7 +73,7 @@ function table(rows, kind = "") {
 
 function drawTables() {
   const phases = data.phases.map((phase) => `${phase.number}` + (friction(phase) && ` (${friction(phase)})`));
-  find("#phases .wide").replaceChildren(table([["phase (friction)", ...phases], ...shown().map((method) => [method.name, ...method.phases.map((one) => (one ? interval(one) : "–"))])]));
+  find("#phases .wide").replaceChildren(table([["phase (friction)", ...phases], ...shown().map((method) => [method.name, ...method.phases.map((one) => (one ? element("td", {}, interval(one), count(one)) : "–"))])]));
   const names = shown().map((method) => method.name).filter((name) => data.superiority.some((pair) => pair.ours === name));
   find("#superiority").hidden = names.length < 2;
   find("#superiority .wide").replaceChildren(table([["", ...names], ...names.map((ours) => [ours, ...names.map((theirs) => chance(ours, theirs))])]));
@@ -86,6 +86,7 @@ function chance(ours, theirs) {
   const strength = Math.round(Math.abs(value - 0.5) * 90);
   const cell = element("td", { style: `background:color-mix(in srgb, ${value > 0.5 ? "var(--accent)" : "var(--soft)"} ${strength}%, var(--card))` }, value.toFixed(2));
   if (low !== null) cell.append(element("small", {}, `[${low.toFixed(2)}, ${high.toFixed(2)}]`));
+  cell.append(count(pair.estimate));
   return cell;
 }
 
@@ -145,8 +146,13 @@ function buildWords() {
   const words = (text, kind = "") => element("li", { class: kind }, text);
   find("#notes ul").append(...data.leftOut.map((text) => words(`Left out: ${text}`, "warning")), ...data.notes.map((text) => words(text)));
   const settings = Object.entries(task).map(([name, value]) => [name, Array.isArray(value) ? value.join(", ") : String(value)]);
-  const list = methods.flatMap((method) => method.runs.map((run) => [method.name, run]));
-  find("#notes .wide").append(table([["setting of all runs", "value"], ...settings], "left"), table([["method", "run"], ...list], "left"));
+  const list = methods.flatMap((method) => method.runs.map(([run, seed, command]) => [method.name, run, seed, element("td", { class: "long" }, command)]));
+  const long = (text) => element("td", { class: "long" }, text);
+  find("#notes .wide").append(
+    table([["setting of all runs", "value"], ...settings], "left"),
+    ...methods.map((method) => table([[`setting of ${method.label}`, "value"], ...method.settings.map(([name, value]) => [name, long(value)])], "left settings")),
+    table([["method", "run", "seed", "command"], ...list], "left"),
+  );
 }
 
 for (const build of [buildTheme, buildControls, buildFilms, buildWords, draw]) build();

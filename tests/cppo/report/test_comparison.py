@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cppo.report.comparison import Comparison, compare
+from cppo.report.comparison import Comparison, compare, drawn
+from cppo.report.page import page_data
 from cppo.report.records import Record
 from cppo.statistics import Estimate
 
@@ -38,8 +39,8 @@ def test_the_return_at_the_end_of_a_phase_is_that_of_its_last_tenth(comparison_o
     # The last tenth of 1000 steps is 100 steps, the one row at 1000, and that at 2000; return = step
     (method,) = comparison_of(("ppo", 0, float, 2000)).methods
     assert method.phase_ends.tolist() == [[1000.0, 2000.0]]
-    assert method.phases == [Estimate(1000.0, None, None), Estimate(2000.0, None, None)]
-    assert method.all_phases == Estimate(1500.0, None, None)
+    assert method.phases == [Estimate(1000.0, None, None, 1), Estimate(2000.0, None, None, 1)]
+    assert method.all_phases == Estimate(1500.0, None, None, 1)
 
 
 def test_the_last_third_is_all_that_ended_in_it(comparison_of):
@@ -52,7 +53,7 @@ def test_a_run_that_isnt_done_counts_where_it_has_finished(comparison_of):
     comparison = comparison_of(("ppo", 0, lambda _: 10.0, 2000), ("ppo", 1, lambda _: 20.0, 1500))
     (method,) = comparison.methods
     assert [estimate.value for estimate in method.phases] == [15.0, 10.0]
-    assert (method.all_phases, method.last) == (Estimate(10.0, None, None), Estimate(10.0, None, None))
+    assert (method.all_phases, method.last) == (Estimate(10.0, None, None, 1), Estimate(10.0, None, None, 1))
     (note,) = comparison.unfinished
     assert note.endswith("run1 has done 1,500 of 2,000 steps; it counts where it has finished.")
     assert [point.value for point in method.curve] == [15.0] * 15 + [10.0] * 5
@@ -96,7 +97,7 @@ def test_methods_are_compared_by_the_last_third(comparison_of):
 def test_runs_that_each_met_frictions_of_their_own_are_one_stratum(comparison_of):
     # of 0, 10, 0, 10 all four drawn are 0 in one draw of 16
     runs = [("ppo", seed, lambda _, s=seed: 10.0 * (s % 2), 2000) for seed in range(4)]
-    assert comparison_of(*runs, frictions=None).methods[0].last == Estimate(5.0, 0.0, 10.0)
+    assert comparison_of(*runs, frictions=None).methods[0].last == Estimate(5.0, 0.0, 10.0, 4)
 
 
 def test_runs_that_met_the_same_frictions_are_a_stratum_where_each_has_several(write_run):
@@ -110,7 +111,7 @@ def test_runs_that_met_the_same_frictions_are_a_stratum_where_each_has_several(w
         for seed in (0, 1)
     ]
     comparison = compare(records)
-    assert comparison.methods[0].last == Estimate(5.0, 5.0, 5.0)
+    assert comparison.methods[0].last == Estimate(5.0, 5.0, 5.0, 4)
     assert any("within each of the 2 sequences of frictions" in sentence for sentence in comparison.explanation)
 
 
@@ -145,3 +146,20 @@ def test_few_runs_come_with_a_warning(comparison_of):
 def test_everything_that_is_no_number_is_nan(comparison_of):
     (method,) = comparison_of(("ppo", 0, lambda step: "" if step > 1000 else 1.0, 2000)).methods
     assert np.isnan(method.last_part).all() and method.last is None and method.all_phases is None
+
+
+def test_a_curve_and_its_band_are_drawn_of_the_same_points(comparison_of):
+    """In the second half of the steps only one of the two runs has episodes: nothing is drawn there, by anybody."""
+    runs = [("ppo", 0, lambda _: 10.0, 2000), ("ppo", 1, lambda step: 20.0 if step <= 1000 else "", 2000)]
+    comparison = comparison_of(*runs)
+    (method,) = comparison.methods
+    assert [point.runs for point in method.curve] == [2] * 10 + [1] * 10
+    curve = page_data(comparison, [], {})["methods"][0]["curve"]
+    assert curve == {"value": [15.0] * 10 + [None] * 10, "low": [10.0] * 10 + [None] * 10,
+                     "high": [20.0] * 10 + [None] * 10, "runs": [2.0] * 10 + [None] * 10}  # fmt: skip
+    assert drawn(method.curve) == method.curve[:10] + [None] * 10
+
+
+def test_a_single_run_is_drawn_without_a_band(comparison_of):
+    (method,) = comparison_of(("ppo", 0, float, 2000)).methods
+    assert drawn(method.curve) == method.curve

@@ -1,7 +1,9 @@
 """The command: a report of the runs that can be read, and one clear line for each that can't."""
 
 import csv
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -60,7 +62,9 @@ def test_tables_hold_what_was_computed(write_story, tmp_path, capsys):
     _, *middle, _ = sorted(float(row["return_at_end"]) for row in phases)
     assert float(summary["ends of all phases"]["iqm"]) == pytest.approx(sum(middle) / 2, rel=1e-5)
     assert told[2:] == [
-        f"{float(summary[name]['iqm']):.1f}" for name in ("last third of the steps", "ends of all phases")
+        word
+        for name in ("last third of the steps", "ends of all phases")
+        for word in (f"{float(summary[name]['iqm']):.1f}", "(n=1)")
     ]
 
 
@@ -87,6 +91,30 @@ def test_runs_that_cannot_be_read_are_told_and_the_report_covers_the_rest(write_
     assert out.splitlines()[1].split()[:2] == ["ppo", "1"]
     page = (tmp_path / "report" / "index.html").read_text()
     assert all(reason.split(":")[0] in page for reason in told.values())
+
+
+def test_files_of_somebody_else_are_not_overwritten_and_its_own_are(write_story, tmp_path, capsys):
+    args = [*(str(run) for run in write_story(seeds=1) if "cppo" in run.name), "--output", str(tmp_path / "report")]
+    for name in ("index.html", "summary.csv", "insides/cbp_replaced.svg"):
+        theirs = tmp_path / "report" / name
+        theirs.parent.mkdir(parents=True, exist_ok=True)
+        theirs.write_text("method,thoughts\nmine,precious\n")
+        assert f"{theirs} can't be written: this program didn't write what is there" in refusal(args, capsys)
+        assert theirs.read_text() == "method,thoughts\nmine,precious\n"
+        theirs.unlink()
+    main(args)
+
+
+def test_odd_names_and_a_damaged_table_are_shown_and_named(write_story, tmp_path, capsys):
+    """A name with what mathematics and HTML are made of, and one of bytes that are no text."""
+    good, damaged, *_ = write_story(seeds=1)
+    odd = good.rename(Path(os.fsdecode(os.fsencode(tmp_path) + b"/$x_1$<b>\xff")))
+    (damaged / "progress.csv").write_bytes(b"\x00" * 2_000_000)
+    main([str(odd), str(damaged), "--output", str(tmp_path / "report")])
+    err = capsys.readouterr().err
+    assert f"{damaged} is left out: " in err and err.count("\n") == 1
+    phases = rows(tmp_path / "report" / "phases.csv")
+    assert {row["run"] for row in phases} == {f"{tmp_path}/$x_1$<b>\\udcff"}
 
 
 def test_a_folder_of_runs_stands_for_its_runs(write_story, tmp_path, capsys):

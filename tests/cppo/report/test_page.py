@@ -93,11 +93,34 @@ def test_every_section_is_drawn(open_page):
     assert curves(page) == 3
     assert page.locator("#curve line.phase").count() == 3  # between four phases
     assert page.locator("#phases circle.mean").count() == 3 * 4
-    assert page.locator("#superiority td small").count() == 6
+    assert page.locator("#superiority td small:not(.few)").count() == 6
     assert page.locator("#insides h3").all_inner_texts() == ["actor.0", "actor.1", "critic.0", "critic.1"]
     assert curves(page, "#insides") == 4 * 3
     assert not page.locator("#films").is_visible()
     assert "Left out: " in page.locator("#notes li").first.inner_text()
+
+
+def test_intervals_of_few_runs_carry_a_warning_wherever_they_stand(open_page):
+    """Of two runs: two aggregates of three methods, their four phases, and which of them beats which."""
+    page = open_page()
+    for section, number in {"#aggregates": 2 * 3, "#phases": 3 * 4, "#superiority": 6}.items():
+        assert page.locator(f"{section} small.few").all_text_contents() == ["n=2 ⚠ too few"] * number
+
+
+def test_settings_versions_and_commands_stand_in_it(open_page):
+    page = open_page()
+    page.locator("#notes summary").click()
+    words = page.locator("#notes table.settings").first.inner_text()
+    assert re.search(r"setting of ppo \(n=2, too few\)\s+value", words)
+    assert re.search(r"\ntorch\s+\d+\.", words) and re.search(r"\nseed\s+0, 1\n", words)
+    assert page.locator("#notes table").last.locator("td.long").all_inner_texts() == ["train.py"] * 6
+
+
+def test_axes_have_names(open_page):
+    page = open_page()
+    assert page.locator("#curve svg text.name").all_text_contents() == ["environment steps", "return"]
+    assert page.locator("#phases svg text.name").all_text_contents() == ["phase", "return"]
+    assert page.locator("#insides svg text.name").all_text_contents() == ["environment steps", "dead share"] * 4
 
 
 def test_a_curve_joins_the_points_that_were_measured(open_page):
@@ -180,8 +203,11 @@ def test_the_page_follows_the_systems_colours_until_the_button_says_otherwise(op
 
 def test_a_phone_shows_everything_without_scrolling_sideways(open_page):
     page = open_page(width=360, has_touch=True)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
     box = page.locator("#curve svg").bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + 100)
     tip = page.locator("#tip").bounding_box()
     assert tip["x"] >= 0 and tip["x"] + tip["width"] <= 360
+    page.locator("#notes summary").click()
+    for width in (360, 320):
+        page.set_viewport_size({"width": width, "height": 850})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
