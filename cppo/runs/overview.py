@@ -121,7 +121,8 @@ def find_runs(path: Path, unreadable: list[str], depth: int = DEPTH) -> Iterator
 
 def listing(paths: Sequence[Path]) -> str:
     """List all runs in some folders, one line each; last those that can't be read, with the reason."""
-    rows, bad = [], []
+    rows: list[tuple[str, ...]] = []
+    bad: list[str] = []
     now = time.time()
     for path in paths:
         for folder in find_runs(path, bad):

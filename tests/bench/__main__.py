@@ -7,7 +7,17 @@ from importlib import import_module
 
 from tests.bench.tiny import shrink
 
-BENCHMARKS = ("training", "levers", "environment", "update", "remedies", "algorithms", "plasticity", "benchmarks")
+BENCHMARKS = (
+    "training",
+    "levers",
+    "environment",
+    "update",
+    "remedies",
+    "algorithms",
+    "plasticity",
+    "benchmarks",
+    "load",
+)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
