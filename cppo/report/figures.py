@@ -185,15 +185,15 @@ def _insides(comparison: Comparison, measure: str, layers: Sequence[str]) -> Fig
     figure, panels = blank(max(4.5, 2.9 * columns), 0.8 + 2.1 * rows, rows, columns, sharey=True, sharex=True)
     for axes in panels[len(layers) :]:
         axes.set_axis_off()
-    for axes, layer in zip(panels, layers, strict=False):
+    for place, (axes, layer) in enumerate(zip(panels, layers, strict=False)):
         axes.set_title(layer, fontsize=10)
+        axes.set_xlabel("environment steps" if place + columns >= len(layers) else "")
         for number, method in enumerate(comparison.methods):
             if (measure, layer) in method.insides:
                 _curve(axes, comparison.steps_of_insides, method.insides[measure, layer], number, method.label)
         for phase in comparison.phases[1:]:
             axes.axvline(phase.start, color=FAINT, lw=0.8, zorder=0)
         axes.xaxis.set_major_formatter(_engineering())
-    figure.supxlabel("environment steps", fontsize=10)
     figure.supylabel(title(measure).partition(": ")[2], fontsize=10)
     figure.suptitle(title(measure), x=0.01, ha="left", fontsize=11)
     handles = {

@@ -74,7 +74,7 @@ def learn(training: Training, session: Session, callbacks: list[BaseCallback]) -
     model.set_logger(training.logs.logger)
     try:
         with naming(training.folder.path), session.stopper.holding_locks():
-            write_layout(model.logger, settings.is_continual, settings.activation)
+            write_layout(model, bool(settings.plasticity_every), settings.is_continual)
         with session.after_updates(model), diverging(model), contextlib.suppress(Stopped):
             if (left := settings.total_timesteps - model.num_timesteps) > 0:
                 model.learn(left, callbacks, log_interval=sys.maxsize, reset_num_timesteps=training.checkpoint is None)

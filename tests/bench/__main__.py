@@ -17,6 +17,7 @@ BENCHMARKS = (
     "algorithms",
     "plasticity",
     "benchmarks",
+    "load",
 )
 
 if __name__ == "__main__":

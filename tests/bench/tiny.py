@@ -14,6 +14,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "algorithms": {"TURNS": 1},
     "plasticity": {"BEFORE": 300, "STEPS": 40},
     "benchmarks": {"PLAIN_STEPS": 20, "SEEDS": 2, "STEPS": 20, "MNIST": ((100, 40),)},
+    "load": {"RUNS": 2, "ROWS_OF_MANY": 20, "ROWS": (20,)},
     "probe": {"TARGETS": 1, "STEPS": 5},
     "merged_model": {"AT_ONCE": 2},
 }
