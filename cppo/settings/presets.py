@@ -5,7 +5,7 @@
 - nature: Dohare et al., Nature 632 (2024), methods, "Slippery Ant" and extended-data table of PPO settings: its PPO
   settings and friction range, here on the PyBullet Ant; 2 M steps a friction.
 - recurring: the nature settings at three times their step size, on four frictions that come back, half a million steps
-  each; chosen so that PPO stops learning within hours, see docs/evidence.md.
+  each; chosen so that plain PPO stops learning.
 - quick: the nature settings at a scale for minutes; its own choices are marked below.
 """
 
