@@ -1,7 +1,5 @@
 """Evaluate, compare and film trained agents from the command line: ``python evaluate.py --help``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Train agents from the command line: ``python train.py --help``."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

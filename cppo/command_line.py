@@ -1,7 +1,5 @@
 """What the commands share: their beginning and end, typed flags, one clear line for bad input, tables of text."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import difflib

@@ -6,8 +6,6 @@ in one call what takes several of torch's. They give the same to rounding; where
 plain contiguous one of single or double precision on the CPU, torch does the work.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

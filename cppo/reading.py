@@ -4,8 +4,6 @@ Each reads regular files only, up to a stated size and depth, runs nothing, and 
 A file that isn't there is a ``FileNotFoundError``; all else that is wrong is an ``UnreadableError``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

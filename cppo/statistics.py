@@ -6,8 +6,6 @@ Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021, 
 when each task is a stratum.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

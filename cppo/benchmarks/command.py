@@ -1,7 +1,5 @@
 """The command ``python -m cppo.benchmarks``."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Sequence

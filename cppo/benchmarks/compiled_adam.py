@@ -1,7 +1,5 @@
 """Twin of ``torch.optim.Adam`` and of cppo/cbp/adam_by_age.py: the step of one weight, for compiled loops."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -4,8 +4,6 @@ The compiled learners of all supervised problems use it. The last axis of every 
 side by side, each on its own; where one learner is trained alone, it has length 1.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterator, Sequence

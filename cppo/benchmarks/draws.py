@@ -1,7 +1,5 @@
 """Random numbers drawn ahead, so that compiled learners get the new weights that ``ContinualBackprop`` would draw."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The benchmarks' networks, their initial weights, and those of the new units in them."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

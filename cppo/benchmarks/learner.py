@@ -1,7 +1,5 @@
 """One learner as a user of the library would build it: a torch module, a torch optimizer and what keeps it plastic."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import torch

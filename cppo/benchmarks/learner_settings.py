@@ -1,7 +1,5 @@
 """What all supervised problems have in common: which learner, and how it is trained, as data."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from dataclasses import dataclass

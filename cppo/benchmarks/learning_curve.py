@@ -1,7 +1,5 @@
 """A measure of several seeds in the course of time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Plasticity of one layer, as columns of a table."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

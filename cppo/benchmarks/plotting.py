@@ -1,7 +1,5 @@
 """A table and figures of the results in a folder."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

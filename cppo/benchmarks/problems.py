@@ -1,7 +1,5 @@
 """The problems by name."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from cppo.benchmarks.images.run import IMAGES

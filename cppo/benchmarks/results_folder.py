@@ -1,7 +1,5 @@
 """The results of a setting on disk: a run folder whose ``progress.csv`` has the rows of all its seeds."""
 
-from __future__ import annotations
-
 import csv
 import warnings
 from collections import Counter

@@ -1,7 +1,5 @@
 """Run settings of a problem and write their results; seeds whose results are there are skipped."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import time

@@ -1,7 +1,5 @@
 """The command's flags, made from the settings of a problem."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import inspect

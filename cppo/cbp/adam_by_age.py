@@ -1,7 +1,5 @@
 """Adam in which each weight has a step count of its own, in a compiled loop that takes the optimizer's steps."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Sequence
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Adam's step in one compiled loop over all parameters, each weight corrected for its own number of steps."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

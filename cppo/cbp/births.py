@@ -1,7 +1,5 @@
 """How young each row and each column of a parameter is: a unit's weights are rows where they feed it, else columns."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ Dohare, Sutton & Mahmood, "Continual Backprop: Stochastic Gradient Descent with 
 2108.06325; Dohare et al., "Loss of plasticity in deep continual learning", Nature 632 (2024), algorithm 1.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Running statistics of new units in a batch norm that averages over all batches, ``BatchNorm1d(momentum=None)``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

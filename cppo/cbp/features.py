@@ -1,7 +1,5 @@
 """Sees the features of training passes, by a forward pre-hook on each module that reads hidden units."""
 
-from __future__ import annotations
-
 import gc
 import warnings
 import weakref

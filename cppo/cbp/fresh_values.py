@@ -1,7 +1,5 @@
 """What the tensors in a new parameter's optimizer state start from: known, given by the user, or seen when made."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

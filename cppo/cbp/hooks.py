@@ -1,7 +1,5 @@
 """Forward pre-hooks that stay where they are: copies and pickles of their module go without them."""
 
-from __future__ import annotations
-
 import weakref
 from abc import ABC, abstractmethod
 from collections import OrderedDict

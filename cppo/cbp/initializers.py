@@ -4,8 +4,6 @@ An initializer takes the layer's record, how many units are new and a generator,
 shape (count, *weight.shape[1:]), on the CPU.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

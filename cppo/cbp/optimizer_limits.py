@@ -1,7 +1,5 @@
 """What of an optimizer's state is out of reach, or can't be made that of a new parameter; and whoever wraps it."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any

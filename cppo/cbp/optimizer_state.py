@@ -13,8 +13,6 @@ weights its state tensors of a parameter's shape become what they were when they
 What is out of reach (the state of an optimizer inside of the one given) is said at once.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The processes of torch.distributed that train one module together, so that all of them replace the same units."""
 
-from __future__ import annotations
-
 import torch
 import torch.distributed as dist
 from torch import Tensor

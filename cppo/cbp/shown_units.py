@@ -1,7 +1,5 @@
 """What a watcher shows of its units' state: their buffers as its own, by attribute and in its ``state_dict()``."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

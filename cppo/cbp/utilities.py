@@ -5,8 +5,6 @@ continual backpropagation keeps a running average of it and replaces the units w
 Dohare, Sutton & Mahmood, "Continual Backprop", arXiv 2108.06325, and Dohare et al., Nature 632 (2024).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

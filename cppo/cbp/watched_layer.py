@@ -1,7 +1,5 @@
 """One hidden layer under continual backpropagation: what is seen of its units, and the phases of a replacement."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Sequence
 

@@ -5,8 +5,6 @@ passes, losses, backward passes and the features' means are one call of numba; p
 scipy's OpenBLAS. Means and sums of the losses are taken in double precision.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

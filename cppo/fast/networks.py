@@ -3,8 +3,6 @@
 Between two steps of a physics engine modules, hooks and the graph cost more time than the matrix products.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """An MlpPolicy whose pass in rollouts takes less time, as torch's calls alone or as one compiled loop."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """Shows lines about many runs: kept in place on a terminal, written now and then elsewhere."""
 
-from __future__ import annotations
-
 import math
 import os
 import sys

@@ -1,7 +1,5 @@
 """A grid of runs: every combination of the settings that have several values."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence

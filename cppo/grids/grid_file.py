@@ -12,8 +12,6 @@ What is not named comes from the protocol and the algorithm. An environment that
 imported is named ``MODULE:ID``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import re

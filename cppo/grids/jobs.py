@@ -1,7 +1,5 @@
 """Jobs train the runs of a grid, each in a process of its own, which ends when its parent does."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

@@ -4,8 +4,6 @@ Ray is sent the path of a run's folder and the command that resumes it, both pla
 module, installed on every node. Nothing is executed from a run's folder.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

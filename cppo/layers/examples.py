@@ -1,7 +1,5 @@
 """Inputs to run a module on: the user's example, or guesses that go by the layers' shapes."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar

@@ -14,8 +14,6 @@ norm and the like work on each unit by itself. Layer norm mixes units: through i
 the others a little, whatever its own outgoing weights.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

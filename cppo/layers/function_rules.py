@@ -3,8 +3,6 @@
 The tables name functions without underscores before and after. Units are followed through these and through no others.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Finds which layers read which, whatever lies between them, by following the gradient back."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

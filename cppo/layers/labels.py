@@ -1,7 +1,5 @@
 """Labels that show where hidden units lie in a tensor: one number for each element, moved along as the elements are."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The normalisations that keep a slice for each unit, and what a new unit's slice is."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 

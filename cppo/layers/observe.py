@@ -1,7 +1,5 @@
 """Runs a module to observe it, and leaves it as it was."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

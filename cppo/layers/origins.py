@@ -1,7 +1,5 @@
 """Knows where the tensors of a run come from: there before it, or made by a function that was seen."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Iterable
 from typing import Any

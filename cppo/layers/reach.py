@@ -1,7 +1,5 @@
 """Finds what can be reached from an object: through attributes, slots, containers of any kind, closures, iterators."""
 
-from __future__ import annotations
-
 import gc
 import itertools
 from collections import deque

@@ -1,7 +1,5 @@
 """Turns what a trace found into records: the layers whose units can be replaced, and the others with reasons."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from cppo.layers.examples import BY_HAND

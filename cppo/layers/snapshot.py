@@ -1,7 +1,5 @@
 """Remembers all that running a module may change, and puts it back."""
 
-from __future__ import annotations
-
 import copy
 import random
 from array import array as packed_array

@@ -1,7 +1,5 @@
 """Records that are kept while a module's data is followed: units, their readers, their places in tensors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

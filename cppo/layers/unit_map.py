@@ -1,7 +1,5 @@
 """Keeps track of the tensors that hold a module's hidden units while it runs."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 from collections.abc import Iterable

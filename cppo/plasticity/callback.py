@@ -1,7 +1,5 @@
 """Logs measures of plasticity while an algorithm of stable-baselines3 learns."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any

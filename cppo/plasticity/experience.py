@@ -1,7 +1,5 @@
 """Takes batches of observations out of what an algorithm of stable-baselines3 has experienced; draws nothing."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

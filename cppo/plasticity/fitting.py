@@ -5,8 +5,6 @@ Reinforcement Learning", ICLR 2022: a copy of the network is trained for a fixed
 a random network, and the error that is left is measured.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """The hidden layers of a module, their features on a batch, and the measures of these."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ Sources: Dohare et al., "Loss of plasticity in deep continual learning", Nature 
 neuron phenomenon in deep reinforcement learning", ICML 2023 (ReDo); Roy & Vetterli, "The effective rank", EUSIPCO 2007.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The hidden layers of a policy of stable-baselines3: what they are called, and their features on a batch."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What optimizer steps do to layers: the gradients they are given, and how far they move the weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

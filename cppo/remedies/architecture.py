@@ -1,7 +1,5 @@
 """Remedies that are part of the network: put into its hidden layers in place, before it is trained."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple

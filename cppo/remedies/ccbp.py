@@ -1,7 +1,5 @@
 """Continuous continual backpropagation: all units are reset a little, the less useful the more."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

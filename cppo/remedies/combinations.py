@@ -1,7 +1,5 @@
 """Which remedies go together, by their names; knows nothing else of them, and no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 CBP = "continual backpropagation"

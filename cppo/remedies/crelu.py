@@ -1,7 +1,5 @@
 """Concatenated ReLU: each unit has two features, its positive and its negative part."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """L2 regularisation: weights are pulled towards zero."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

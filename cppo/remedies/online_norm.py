@@ -1,7 +1,5 @@
 """Online normalisation: features are normalised by statistics of the stream, one sample after another."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

@@ -1,7 +1,5 @@
 """ReDo: dormant units get new weights."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any

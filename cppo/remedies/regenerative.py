@@ -1,7 +1,5 @@
 """Regenerative regularisation (L2 Init): weights are pulled towards their initial values."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

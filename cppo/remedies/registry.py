@@ -1,7 +1,5 @@
 """Lists all remedies by name."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The base class of all remedies that act at optimizer steps: it holds the hooks, a step count and a generator."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Resets the last layers every so many steps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

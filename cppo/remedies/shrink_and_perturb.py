@@ -1,7 +1,5 @@
 """Shrink and perturb: at every step all weights get a little smaller and a little noisier."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """The base class of the remedies that work on hidden units: it finds the layers and the initializer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Compares methods by their learning curves, their returns at the end of each phase, and aggregates of those."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

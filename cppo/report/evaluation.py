@@ -1,7 +1,5 @@
 """Evaluates a trained agent: its episodes at each friction, their statistics, the table, the JSON record."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import sys

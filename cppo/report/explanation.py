@@ -1,7 +1,5 @@
 """Explains in words, at the end of a report, how its figures were computed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from cppo.statistics import RESAMPLES, RESAMPLES_OF_CURVES

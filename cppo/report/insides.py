@@ -1,7 +1,5 @@
 """Finds the columns of ``progress.csv`` that describe the networks: plasticity and continual backpropagation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any
 

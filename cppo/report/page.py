@@ -1,7 +1,5 @@
 """The report as one HTML page that opens from disk: data, script, style and films are all inside it."""
 
-from __future__ import annotations
-
 import base64
 import html
 import json

@@ -1,7 +1,5 @@
 """Measures how plastic a trained agent still is: how well its networks fit new targets, against fresh networks."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import sys

@@ -1,7 +1,5 @@
 """Compares an agent's return on each friction now with that at the end of training on it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Films of one agent, or of several side by side: the same ground, the same episode seed, the same clock."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest

@@ -1,7 +1,5 @@
 """The figures of a comparison as CSV files, and the one table for the terminal."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

@@ -10,8 +10,6 @@ Each is a folder ``step-000123456`` with
 It is written in a temporary folder, brought to the disk, and only then given its name.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

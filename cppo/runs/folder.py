@@ -8,8 +8,6 @@
 - ``run.lock``: held by the process that trains
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.metadata

@@ -1,7 +1,5 @@
 """Keeps two processes from training the same run."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -4,8 +4,6 @@ The state of an environment can hold bytes for its engine's own reader, which ba
 only from a checkpoint with this user's signature.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import hmac

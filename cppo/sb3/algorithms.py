@@ -6,8 +6,6 @@ parent, bit for bit. An algorithm of sb3-contrib or of your own gets the same in
     class ContinualTQC(ContinualBackpropMixin, TQC): ...
 """
 
-from __future__ import annotations
-
 from stable_baselines3 import A2C, DDPG, DQN, SAC, TD3
 
 from cppo.sb3.mixin import ContinualBackpropMixin

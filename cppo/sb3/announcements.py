@@ -1,7 +1,5 @@
 """Says when an agent's first unit is due, and warns where none will be replaced, or all are at once; each once."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable
 from typing import Any

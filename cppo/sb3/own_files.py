@@ -1,7 +1,5 @@
 """What a saved agent's file says to whom it isn't for."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

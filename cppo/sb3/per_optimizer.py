@@ -1,7 +1,5 @@
 """Continual backpropagation for a policy with several optimizers: one for each, side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain

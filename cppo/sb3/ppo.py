@@ -1,7 +1,5 @@
 """CPPO: Proximal Policy Optimization that keeps its plasticity."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """When, in environment steps, generate-and-test replaces the first unit of an agent."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

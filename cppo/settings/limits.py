@@ -1,7 +1,5 @@
 """Which values a setting may have, and which settings belong together."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping

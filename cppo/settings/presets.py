@@ -9,8 +9,6 @@
 - quick: the nature settings at a scale for minutes; its own choices are marked below.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 TALK: dict[str, Any] = {

@@ -1,7 +1,5 @@
 """Builds the agent of a run."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 from functools import partial

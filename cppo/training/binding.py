@@ -1,7 +1,5 @@
 """Holds together what belongs to a run: its configuration, its checkpoints, and who wrote them."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

@@ -9,8 +9,6 @@ its own::
 So may a ``VecEnv`` as a whole; of a ``DummyVecEnv`` without them the environments are asked one by one.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import gymnasium as gym

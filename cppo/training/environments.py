@@ -1,7 +1,5 @@
 """Makes the environments of a run."""
 
-from __future__ import annotations
-
 import importlib
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Stops a training in which something isn't finite, with one line that says what and where."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterator

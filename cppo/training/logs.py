@@ -1,7 +1,5 @@
 """Writes the figures of a run to ``progress.csv`` and TensorBoard; both continue from a checkpoint."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import hashlib

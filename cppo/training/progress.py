@@ -1,7 +1,5 @@
 """Tells how a training goes: returns, friction and phase in the logs, a bar or lines on the screen."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """Logs, saves and stops a training after its updates."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Which observations and actions an agent can be trained on, and with which kind of policy."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Makes a run ready to train: a new one, or one that was stopped, killed, or failed."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Captures and restores everything that the next steps and updates of a training depend on."""
 
-from __future__ import annotations
-
 import random
 from collections import deque
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Lets Ctrl-C and SIGTERM stop a training in order."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import sys

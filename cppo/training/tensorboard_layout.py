@@ -1,7 +1,5 @@
 """Arranges the charts that TensorBoard shows under "Custom Scalars": one for each layer and measure, a line a run."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

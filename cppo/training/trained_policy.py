@@ -1,7 +1,5 @@
 """Reads the trained policy of a run, or of a file: settings and tensors only, no pickled object is touched."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Trains the agent of a run."""
 
-from __future__ import annotations
-
 import contextlib
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """Runs environments in processes of their own, and names or replaces a process that dies."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import multiprocessing

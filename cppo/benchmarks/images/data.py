@@ -1,7 +1,5 @@
 """Where the classes come from: procedural ones, or a folder with an array or a folder of images for each."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 

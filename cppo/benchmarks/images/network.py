@@ -1,7 +1,5 @@
 """The published network of Continual ImageNet, and the linear baseline."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -5,8 +5,6 @@ shifted, brightened and sometimes missing, on a smooth random background with no
 linear model sees blurred means, while a network that finds the parts wherever they are tells the classes apart.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Runs of continual image classification: accuracy by tasks, and what becomes of the hidden units."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """A learner on Online Permuted MNIST whose steps are compiled."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

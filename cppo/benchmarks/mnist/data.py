@@ -1,7 +1,5 @@
 """MNIST: ten thousand digits that come with the package, or all from IDX files."""
 
-from __future__ import annotations
-
 import gzip
 import struct
 import zlib

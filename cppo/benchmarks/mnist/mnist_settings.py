@@ -1,7 +1,5 @@
 """The settings of Online Permuted MNIST."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Runs of Online Permuted MNIST: online accuracy by tasks, and what becomes of the hidden units."""
 
-from __future__ import annotations
-
 from cppo.benchmarks.mnist.compiled_learner import CompiledLearner
 from cppo.benchmarks.mnist.data import PermutedTasks, load_digits, without_black
 from cppo.benchmarks.mnist.mnist_settings import MnistSettings

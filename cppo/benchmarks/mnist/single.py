@@ -1,7 +1,5 @@
 """One learner on Online Permuted MNIST, built from torch and the library."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

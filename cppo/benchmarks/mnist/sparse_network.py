@@ -5,8 +5,6 @@ the sums, gets no gradient from plain SGD, and passes no gradient on. So only th
 than zero are read and changed. The result is that of torch to rounding.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Backward pass and optimizer step of the network in ``sparse_network.py``, compiled: SGD, shrink and perturb, Adam."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The loop over examples for the network in ``sparse_network.py``, compiled."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

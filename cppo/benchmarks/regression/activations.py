@@ -1,7 +1,5 @@
 """The learners' activations and their slopes, compiled, and the same as torch modules."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Compiled learners of many seeds and settings, trained together block by block."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 Dohare, Sutton & Mahmood, arXiv 2108.06325, section 2; Dohare et al., Nature 632 (2024), extended data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple

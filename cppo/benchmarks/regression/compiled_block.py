@@ -4,8 +4,6 @@ Learners lie side by side in the last axis of every array, ``LANES`` of them in 
 serves all of a block and a block's weights stay in the processor's first cache.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

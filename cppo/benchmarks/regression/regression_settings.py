@@ -1,7 +1,5 @@
 """The settings of slowly-changing regression."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

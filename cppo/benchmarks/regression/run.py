@@ -1,7 +1,5 @@
 """Runs of slowly-changing regression: errors by bins of steps, and what becomes of the hidden units."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """One learner on slowly-changing regression, built from torch and the library; the slow way, and the reference."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch
