@@ -15,9 +15,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
+# The ant on PyBullet; on MuJoCo where PyBullet has no wheel.
 demo: $(INSTALLED)
 	rm -rf runs/demo
-	$(BIN)/python train.py --protocol quick --algo cppo-l2 --output runs/demo
+	$(BIN)/python train.py --protocol quick --algo cppo-l2 --output runs/demo \
+		--env $$($(BIN)/python -c "import pybullet" 2>/dev/null && echo SlipperyAnt-v0 || echo SlipperyAnt-v5)
 	$(BIN)/python evaluate.py runs/demo --json runs/demo/evaluation.json --video videos/demo.mp4 --video-steps 300
 	@echo
 	@echo "Trained a continual PPO agent on Slippery Ant and evaluated it at every friction it met (table above)."
