@@ -25,21 +25,16 @@ from typing import Any, Literal, get_args
 import yaml
 
 from cppo.files import check_regular, is_partial, naming, replacing, sweep
-from cppo.reading import TENSOR_BYTES, UnreadableError, one_line, read_bytes, read_columns, read_yaml
+from cppo.reading import TENSOR_BYTES, Shape, UnreadableError, one_line, read_bytes, read_columns, read_yaml
 from cppo.runs.lock import RunLock
 from cppo.settings.settings import Settings, split_env
 
 PACKAGES = ("torch", "stable_baselines3", "gymnasium", "numpy", "pybullet")
 RunState = Literal["empty", "running", "stopped", "finished", "failed"]
 EndState = Literal["stopped", "finished", "failed"]
-CONFIG = {
-    "settings": dict,
-    "versions": dict | None,
-    "command": list | None,
-    "env_module": str | None,
-    "resumed": list | None,
-}
-ENDING = {"state": str, "steps": int, "reason": str | None, "model": str | None}
+CONFIG: Shape = {"settings": dict, "env_module": str | None}
+CONFIG = {**CONFIG, "versions": dict | None, "command": list | None, "resumed": list | None}
+ENDING: Shape = {"state": str, "steps": int, "reason": str | None, "model": str | None}
 
 
 @dataclass(frozen=True)
