@@ -156,7 +156,7 @@ BAD_FLAGS = {
     "a negative count": (["--total-timesteps", "-5"], ["--total-timesteps -5", "at least 1"]),
     "a count in words": (["--total-timesteps", "many"], ["--total-timesteps", "'many'"]),
     "no environments": (["--n-envs", "0"], ["--n-envs 0", "at least 1"]),
-    "an infinite rate": (["--learning-rate", "inf"], ["--learning-rate inf", "finite"]),
+    "an infinite rate": (["--learning-rate", "inf"], ["--learning-rate inf", "at most 1e+30"]),
     "a rate that is no number": (["--learning-rate", "nan"], ["--learning-rate nan"]),
     "a beta of 1": (["--betas", "0.9", "1"], ["--betas 1.0", "below 1"]),
     "an unknown utility": (["--utility", "contributions"], ["'contributions'", "contribution"]),
