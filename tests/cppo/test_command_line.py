@@ -143,6 +143,7 @@ def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in the background
     )
     os.close(writer)
     return process

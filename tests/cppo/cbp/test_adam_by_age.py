@@ -185,4 +185,4 @@ def test_an_empty_group_leaves_the_step_to_the_loop():
     cbp = ContinualBackprop(net, optimizer, 2e-2, 5, seed=1)
     train(net, optimizer, 20)
     assert cbp.total_replaced
-    assert cbp.optimizer_state._by_age.took_step
+    assert cbp.optimizer_state._by_age.is_current()
