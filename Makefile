@@ -1,5 +1,6 @@
 # make demo   train, evaluate and film a continual PPO agent on Slippery Ant (minutes)
-# make test   all tests                       make check   formatter, linter, type checker
+# make test   all tests but the slow ones     make check   formatter, linter, type checker
+# make slow   the slow ones (minutes)
 # make bench  speed, as ratios                make learn   the learning curves of the README (an hour)
 # make kills  kill and resume a run 20 times (minutes)
 # make report compare three methods, three seeds each, at the quick protocol's scale (half an hour on two cores)
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check format bench learn report kills regression mnist images benchmarks
+.PHONY: demo test slow check format bench learn report kills regression mnist images benchmarks
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,7 +28,10 @@ demo: $(INSTALLED)
 	@echo "The curves: $(BIN)/tensorboard --logdir runs/demo"
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --quiet
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --quiet -m "not slow"
+
+slow: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --quiet -m slow
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ from tests.kills.compare import differences
 SHORT = [*FLAGS, "--total-timesteps", "1536", "--checkpoint-every", "256"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_three_times_ends_as_one_that_is_not(tmp_path):
     pytest.importorskip("pybullet")
     whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")

@@ -78,6 +78,7 @@ def test_a_run_is_taken_up_again_when_its_worker_is_killed(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_a_run_is_taken_up_again_on_another_node_when_its_node_is_lost(tmp_path):
     """Two nodes of one core each, as two daemons on this machine; the one with a run at work is killed."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")

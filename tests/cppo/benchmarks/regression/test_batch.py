@@ -41,7 +41,10 @@ def settings_of(learner, **values):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    "activation",
+    [each if each in ("relu", "tanh") else pytest.param(each, marks=pytest.mark.slow) for each in ACTIVATIONS],
+)
 def test_equals_single_continual_backprop(activation, optimizer):
     settings = settings_of("cbp", activation=activation, optimizer=optimizer, replacement_rate=2e-3, step_size=0.003)
     batch = assert_equal_to_single_learners(settings)
