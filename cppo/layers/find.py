@@ -28,8 +28,8 @@ from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer, check_disti
 from cppo.layers.leaks import LEAK, Way, find_leaking, leave_out_what_leaks
 from cppo.layers.norms import is_norm
 from cppo.layers.observe import observing, unwrapped
-from cppo.layers.records import replaceable, sort_out
 from cppo.layers.snapshot import Snapshot
+from cppo.layers.sort_out import replaceable, sort_out
 from cppo.layers.traced_units import NEVER_RAN, LeftOut, TracedUnits, merge
 
 UNITLESS = (nn.PReLU, nn.GroupNorm)

@@ -23,8 +23,8 @@ from cppo.layers.hidden_layer import HiddenLayer
 from cppo.layers.norms import is_norm
 from cppo.layers.observe import observing
 from cppo.layers.reach import VALUES, reachable
-from cppo.layers.records import sort_out
 from cppo.layers.snapshot import Snapshot
+from cppo.layers.sort_out import sort_out
 from cppo.layers.traced_units import TracedUnits
 
 LEAK = (

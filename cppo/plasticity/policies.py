@@ -9,7 +9,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from cppo.layers.gradient_graph import find_first_readers
-from cppo.layers.records import sort_out
+from cppo.layers.sort_out import sort_out
 from cppo.plasticity.layers import MeasuredLayer, bounded, features_of
 from cppo.sb3.policy_layers import runs_on_zeros, trace_policy, trained_networks
 from cppo.sb3.policy_runs import run_network

@@ -18,8 +18,8 @@ from cppo.layers.gradient_graph import find_first_readers
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS, HiddenLayer
 from cppo.layers.leaks import Way, leave_out_what_leaks
 from cppo.layers.observe import unwrapped
-from cppo.layers.records import replaceable
 from cppo.layers.snapshot import Snapshot
+from cppo.layers.sort_out import replaceable
 from cppo.layers.traced_units import merge
 from cppo.sb3.policy_runs import run_network, ways_to_run
 

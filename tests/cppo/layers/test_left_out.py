@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from cppo import find_hidden_layers
 from cppo.layers.find import find_layers, trace
-from cppo.layers.records import sort_out
+from cppo.layers.sort_out import sort_out
 
 
 def names(layers):
