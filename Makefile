@@ -2,6 +2,7 @@
 # make test   all tests but the slow ones     make check   formatter, linter, type checker
 # make slow   the slow ones (minutes)
 # make bench  speed, as ratios                make learn   the learning curves of the README (an hour)
+# make evidence  train what docs/evidence.md still lacks (days; stop it at any time)
 # make kills  kill and resume a run 20 times (minutes)
 # make report compare three methods, three seeds each, at the quick protocol's scale (half an hour on two cores)
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow check format bench learn report kills regression mnist images benchmarks
+.PHONY: demo test slow check format bench evidence learn report kills regression mnist images benchmarks
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +45,10 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench
+
+# Each run's figures are kept in docs/evidence/*.csv once it has finished.
+evidence: $(INSTALLED)
+	nice -n 19 $(BIN)/python -m tests.evidence train
 
 kills: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills --kills 20

@@ -74,7 +74,7 @@ def expand(bases: Sequence[Settings], lists: Mapping[str, Sequence[Any]]) -> lis
     for base in bases:
         for values in itertools.product(*lists.values()):
             settings, left_out = _effective(dataclasses.replace(base, **dict(zip(lists, values, strict=True))))
-            planned.setdefault(settings, PlannedRun(_name(settings, lists), settings))
+            planned.setdefault(settings, PlannedRun(run_name(settings, lists), settings))
             useless |= left_out
             useful |= {field.name for field in dataclasses.fields(settings)} - set(left_out)
     for key in set(useless) - useful:
@@ -100,8 +100,8 @@ def _effective(settings: Settings) -> tuple[Settings, dict[str, NoEffectError]]:
         return dataclasses.replace(resolved, processes=alone), left_out
 
 
-def _name(settings: Settings, listed: Iterable[str]) -> str:
-    """Name a run by what it is and by every other setting that has several values."""
+def run_name(settings: Settings, listed: Iterable[str]) -> str:
+    """Name a run by what it is and by every other setting that has several values, ``listed``."""
     parts = [settings.default_name]
     for key in listed:
         value = getattr(settings, key)

@@ -9,18 +9,20 @@ Each key is a setting of ``train.py``, with underscores; a list gives one run fo
     net_arch: [256, 256]              # one value: a setting that is a list by itself takes a list of lists
 
 What is not named comes from the protocol and the algorithm. An environment that a module registers which is yet to be
-imported is named ``MODULE:ID``.
+imported is named ``MODULE:ID``. A file may hold several grids, with a line ``---`` between them: combinations that no
+single product gives.
 """
 
 import dataclasses
 import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
-from cppo.grids.grid import PlannedRun, expand, seeds
+from cppo.grids.grid import MOST_RUNS, PlannedRun, expand, run_name, seeds
 from cppo.settings.limits import check_type
 from cppo.settings.settings import Settings, split_env
 
@@ -73,16 +75,29 @@ def read_grid(path: Path, env_module: str | None = None) -> list[PlannedRun]:
     """
     try:
         with path.open() as file:  # its name is in the message of a syntax error
-            content = yaml.load(file, PlainLoader)
-        return [dataclasses.replace(run, env_module=run.env_module or env_module) for run in runs_of(content)]
+            runs = runs_of_all(list(yaml.load_all(file, PlainLoader)))
+        return [dataclasses.replace(run, env_module=run.env_module or env_module) for run in runs]
     except OSError as error:
         raise OSError(f"{path} can't be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a grid of runs: {' '.join(str(error).split())}") from error
 
 
+def runs_of_all(contents: Sequence[Any]) -> list[PlannedRun]:
+    """Build the runs of several grids, each run once; their names tell apart all runs of the file.
+
+    :raises ValueError: as ``runs_of``, and if there is no grid or too many runs
+    """
+    runs = list({run.settings: run for content in contents or [None] for run in runs_of(content)}.values())
+    if len(runs) > MOST_RUNS:
+        raise ValueError(f"a grid has at most {MOST_RUNS} runs, this one has {len(runs)}")
+    keys = dict.fromkeys(key for content in contents for key in content)
+    differing = [key for key in keys if len({getattr(run.settings, key) for run in runs} - {None}) > 1]
+    return [dataclasses.replace(run, name=run_name(run.settings, differing)) for run in runs]
+
+
 def runs_of(content: Any) -> list[PlannedRun]:
-    """Build the runs from what stands in the file.
+    """Build the runs of one grid.
 
     :param content: settings by name, with one value or a list of them
     :raises ValueError: for a key that is no setting, and for a value that is refused

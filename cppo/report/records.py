@@ -22,10 +22,11 @@ from cppo.runs.folder import RunFolder
 from cppo.settings.presets import METHODS
 from cppo.settings.settings import Settings
 
-STEP, RETURN, ENDED, PHASE = "time/total_timesteps", "episodes/return", "episodes/ended", "environment/phase"
+STEP, PHASE = "time/total_timesteps", "environment/phase"
+RETURN, DISTANCE, ENDED = "episodes/return", "episodes/distance", "episodes/ended"
 END_OF_PHASE = 0.1
 """The share of a phase's steps at its end over which returns are averaged."""
-FIGURES = (STEP, RETURN, ENDED, PHASE)
+FIGURES = (STEP, RETURN, DISTANCE, ENDED, PHASE)
 GROUPS = {"plasticity": "plasticity", "cbp": "continual backpropagation"}
 """Of the figures that tell what is inside the networks."""
 ROWS_AT_ONCE = 4096
@@ -113,15 +114,16 @@ class Record:
         """How many episodes the return of each row is the mean of; 0 where it has none."""
         return np.where(np.isfinite(self.columns[RETURN]), np.nan_to_num(self.columns[ENDED]), 0.0)
 
-    def mean_return(self, rows: np.ndarray) -> float:
+    def mean_return(self, rows: np.ndarray, figure: str = RETURN) -> float:
         """Mean of the returns of all episodes that ended in some rows, each counted once.
 
-        :return: NaN if no episode ended
+        :param figure: the column; of the distances walked, ``DISTANCE``
+        :return: NaN if no episode ended, or the run doesn't tell
         """
         weights = self.weights[rows]
-        return (
-            float(np.average(np.nan_to_num(self.columns[RETURN][rows]), weights=weights)) if weights.any() else np.nan
-        )
+        if figure not in self.columns or not weights.any():
+            return math.nan
+        return float(np.average(np.nan_to_num(self.columns[figure][rows]), weights=weights))
 
     def phase_steps(self, phase: int) -> tuple[int, int]:
         """The step after which a phase is due, and its last one."""
@@ -129,16 +131,20 @@ class Record:
         length = self.settings.change_every or total
         return phase * length, min((phase + 1) * length, total)
 
-    def phase_end(self, phase: int) -> float:
+    def phase_end(self, phase: int, figure: str = RETURN) -> float:
         """Mean return of all episodes in the last tenth of a phase's steps, in its last rollout at least.
 
+        :param figure: the column; of the distances walked, ``DISTANCE``
         :return: NaN if the phase was not met, isn't done yet, or no episode ended there
         """
+        rows = self.rows_at_end(phase)
+        return math.nan if self.total_steps < self.phase_steps(phase)[1] else self.mean_return(rows, figure)
+
+    def rows_at_end(self, phase: int) -> np.ndarray:
+        """Which rows are of the last tenth of a phase's steps."""
         rows, (start, end) = self.phases == phase, self.phase_steps(phase)
-        if self.total_steps < end or not rows.any():
-            return float("nan")
-        last = self.steps[rows].max()
-        return self.mean_return(rows & (self.steps > last - max(1, END_OF_PHASE * (end - start))))
+        last = self.steps[rows].max(initial=0)
+        return rows & (self.steps > last - max(1, END_OF_PHASE * (end - start)))
 
 
 def task(settings: Settings) -> dict[str, Any]:
