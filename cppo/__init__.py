@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler and (
-    (sys.argv[:1] == ["-m"] and any(word.startswith("cppo.") for word in sys.orig_argv))
+    (sys.argv[:1] == ["-m"] and any(word.partition(".")[0] == "cppo" for word in sys.orig_argv))
+    or Path(*sys.argv[:1]).name == "cppo"
     or Path(*sys.argv[:1]).resolve() in map(Path(__file__).resolve().parents[1].joinpath, ("train.py", "evaluate.py"))
 ):  # a command of ours imports for seconds: until command_line.run takes over, Ctrl-C ends it at once
     signal.signal(signal.SIGINT, signal.SIG_DFL)

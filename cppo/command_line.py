@@ -7,11 +7,13 @@ import io
 import itertools
 import os
 import re
+import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
 
 import gymnasium as gym
@@ -63,6 +65,27 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         for stream in (sys.stdout, sys.stderr):  # what they still hold has no reader
             os.dup2(nowhere, stream.fileno())
     raise SystemExit(code)
+
+
+def is_installed() -> bool:
+    """Whether this program was started as ``cppo COMMAND`` or ``python -m cppo COMMAND``, not as a file of a clone."""
+    script = Path(sys.argv[0])
+    return script.stem == "cppo" or script.parts[-2:] == ("cppo", "__main__.py")
+
+
+def program(command: str) -> str:
+    """Name a command as the user started this one: ``cppo train``, or ``train.py`` in a clone."""
+    return f"cppo {command}" if is_installed() else f"{command}.py"
+
+
+def typed() -> list[str]:
+    """The words with which this program was started."""
+    return ["cppo", *sys.argv[1:]] if is_installed() else list(sys.argv)
+
+
+def to_type(words: Sequence[str]) -> str:
+    """A command line to type in a shell, from its words as ``typed`` has them."""
+    return shlex.join(["python", *words] if words[0].endswith(".py") else words)
 
 
 @NUMBERS.primitive_rule
@@ -133,6 +156,12 @@ def _with_nearest(message: str, flags: Any) -> str:
     if not message.startswith("Unrecognized"):
         return message
     unknown = [word for word in re.findall(r"--[\w-]+", message) if word not in known]
+    return with_nearest(message, unknown, known)
+
+
+def with_nearest(message: str, unknown: Iterable[str], known: Iterable[str]) -> str:
+    """Add to a message the known words nearest to those that aren't."""
+    known = list(known)
     nearest = [found for word in unknown for found in difflib.get_close_matches(word, known, 1)]
     return f"{message}; did you mean {', '.join(nearest)}?" if nearest else message
 

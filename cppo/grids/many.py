@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import signal
 import sys
 import time
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cppo.command_line import aligned
+from cppo.command_line import aligned, to_type
 from cppo.grids.board import Board
 from cppo.grids.executors import LocalExecutor
 from cppo.grids.grid import PlannedRun
@@ -54,11 +53,11 @@ class GridRun:
     env_module: str | None = None
     ending_before: Ending | None = None
 
-    def job(self, script: Path) -> Job:
-        """The job that trains it."""
+    def job(self, train: Sequence[str]) -> Job:
+        """The job that trains it; ``train`` is what Python is given to run that command."""
         steps = str(self.settings.total_timesteps)
         module = () if self.env_module is None else ("--env-module", self.env_module)
-        command = (str(script), "--resume", str(self.folder.path), "--total-timesteps", steps, *module)
+        command = (*train, "--resume", str(self.folder.path), "--total-timesteps", steps, *module)
         return Job(self.name, str(self.folder.path), command)
 
     def settle(self, reason: str, asked: bool) -> None:
@@ -131,12 +130,12 @@ def _check_environments(new: Sequence[GridRun]) -> None:
 class GridTraining:
     """Trains what is missing of a grid, and shows its progress.
 
-    :param script: the path of ``train.py``
+    :param train: what Python is given to run the command that trains, such as the path of ``train.py``
     """
 
-    def __init__(self, runs: Sequence[GridRun], executor: LocalExecutor | RayExecutor, script: Path) -> None:
+    def __init__(self, runs: Sequence[GridRun], executor: LocalExecutor | RayExecutor, train: Sequence[str]) -> None:
         self._runs = {run.name: run for run in runs}
-        self._executor, self._script = executor, script
+        self._executor, self._train = executor, train
         self._board = Board()
         self._began: dict[str, tuple[float, int]] = {}
         self._signals: list[int] = []
@@ -150,7 +149,7 @@ class GridTraining:
         before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             for run in self._in_state("waiting"):
-                self._executor.submit(run.job(self._script))
+                self._executor.submit(run.job(self._train))
             while self._executor.is_busy:
                 self._look()
                 time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -230,7 +229,7 @@ def report_grid(runs: Sequence[GridRun], command: Sequence[str]) -> None:
     """Print the table of all runs, why some ended early, and how to go on."""
     print(summary(runs))
     if any(run.state != "finished" for run in runs):
-        print(f"what is missing is trained by the same command: python {shlex.join(command)}")
+        print(f"what is missing is trained by the same command: {to_type(command)}")
     sys.stdout.flush()
 
 

@@ -12,13 +12,13 @@ from typing import Annotated, Literal, get_args
 
 from tyro.conf import arg
 
-from cppo.command_line import fail, or_fail, parse, parse_known
+from cppo.command_line import fail, or_fail, parse, parse_known, program
 from cppo.grids.grid import PlannedRun, expand, seeds
 from cppo.grids.grid_file import read_grid
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Algorithm, Protocol, Settings, split_env
 
-PROGRAM = "train.py"
+PROGRAM = program("train")
 DESCRIPTION = """Train a PPO or continual PPO agent and write its run to a folder; several values of --algo or --seed,
 or a --grid, train a grid of runs, and the same command again trains what is missing of it.
 

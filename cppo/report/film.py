@@ -31,7 +31,7 @@ from cppo.report.trained_agent import Moment, TrainedAgent
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-PICTURE_SIZE = (480, 360)
+PICTURE_SIZE = (640, 480)
 FRAMES_PER_SECOND = 30
 SECONDS_HELD = 1.0
 """How long the last picture of an episode stays, so that its figures can be read."""

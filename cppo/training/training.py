@@ -11,6 +11,7 @@ from typing import Any
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
+from cppo.command_line import program, to_type
 from cppo.files import CannotWriteError, naming, replacing
 from cppo.reading import one_line, shown
 from cppo.runs.folder import Ending, RunFolder
@@ -117,11 +118,11 @@ def report(outcome: Outcome, folder: RunFolder) -> None:
     """Say in a few lines what was done, and how to go on."""
     ending = outcome.ending
     path = shlex.quote(shown(str(folder.path)))
-    go_on = f"python train.py --resume {path}"
+    go_on = f"{to_type(program('train').split())} --resume {path}"
     if ending.state == "failed":
         saved = outcome.steps_saved
         kept = "nothing was saved yet" if saved is None else f"saved after {saved:,} steps: {go_on}"
-        print(f"train.py: error: {ending.reason}; {kept}", file=sys.stderr, flush=True)
+        print(f"{program('train')}: error: {ending.reason}; {kept}", file=sys.stderr, flush=True)
         return
     if ending.state == "stopped":
         since = "its beginning" if outcome.steps_saved is None else f"step {outcome.steps_saved:,}"

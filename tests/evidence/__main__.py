@@ -41,7 +41,7 @@ def train(runs: Path, jobs: int) -> int:
         if not missing:
             continue
         grid = plan(missing, runs / experiment, sys.argv)
-        code = GridTraining(grid, make_executor("local", jobs, None), ROOT / "train.py").train()
+        code = GridTraining(grid, make_executor("local", jobs, None), [str(ROOT / "train.py")]).train()
         keep(runs)
         report_grid(grid, ["-m", "tests.evidence", "train"])
         if code:

@@ -96,7 +96,7 @@ def runs_of(*seeds: int, **values):
 
 def train(root: Path, runs, executor: Scripted) -> tuple[int, list]:
     grid = plan(runs, root, ["train.py"])
-    return GridTraining(grid, executor, SCRIPT).train(), grid
+    return GridTraining(grid, executor, [str(SCRIPT)]).train(), grid
 
 
 def test_all_runs_are_trained_by_resuming_their_folders(tmp_path):
@@ -255,6 +255,6 @@ def test_runs_that_had_no_turn_are_still_waiting(tmp_path):
 
 def test_one_job_at_a_time_is_seen_to_end_before_the_next_begins(tmp_path, capsys):
     grid = plan(runs_of(0, 1), tmp_path, [])
-    assert GridTraining(grid, OneAtATime(), SCRIPT).train() == 0
+    assert GridTraining(grid, OneAtATime(), [str(SCRIPT)]).train() == 0
     told = [line.rpartition("seed")[2] for line in capsys.readouterr().err.splitlines()]
     assert told == ["0: started", "0: finished", "1: started", "1: finished"]
