@@ -1,4 +1,4 @@
-# make demo   train, evaluate and film a continual PPO agent on Slippery Ant (minutes)
+# make demo   train, evaluate and film PPO and continual PPO on Slippery Ant (minutes)
 # make test   all tests but the slow ones     make check   formatter, linter, type checker
 # make slow   the slow ones (minutes)
 # make bench  speed, as ratios                make learn   the learning curves of the README (an hour)
@@ -20,13 +20,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 # The ant on PyBullet; on MuJoCo where PyBullet has no wheel.
 demo: $(INSTALLED)
 	rm -rf runs/demo
-	$(BIN)/python train.py --protocol quick --algo cppo-l2 --output runs/demo \
+	@echo "Two agents, 614,400 steps each, at once: the lines below say how long it takes"
+	$(BIN)/cppo train --protocol quick --algo ppo cppo --jobs 2 --output runs/demo \
 		--env $$($(BIN)/python -c "import pybullet" 2>/dev/null && echo SlipperyAnt-v0 || echo SlipperyAnt-v5)
-	$(BIN)/python evaluate.py runs/demo --json runs/demo/evaluation.json --video videos/demo.mp4 --video-steps 300
+	$(BIN)/cppo report runs/demo --output runs/demo/report
+	$(BIN)/cppo evaluate --compare runs/demo/*-ppo-seed0 runs/demo/*-cppo-seed0 --video videos/demo.mp4 --video-steps 300
 	@echo
-	@echo "Trained a continual PPO agent on Slippery Ant and evaluated it at every friction it met (table above)."
-	@echo "The film: videos/demo.mp4    The run: runs/demo    The figures: runs/demo/evaluation.json"
-	@echo "The curves: $(BIN)/tensorboard --logdir runs/demo"
+	@echo "PPO and continual PPO on ground whose friction was .8, then .3, then .8 again: so short a run shows that both"
+	@echo "learn to walk, and no loss of plasticity yet."
+	@echo "The film: videos/demo.mp4    The curves: runs/demo/report/curve.png    The runs: runs/demo"
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --quiet -m "not slow"
@@ -59,7 +61,8 @@ learn: $(INSTALLED)
 
 # Continues where it was interrupted. All runs meet the same frictions.
 report: $(INSTALLED)
-	$(BIN)/python train.py --protocol quick --algo ppo ppo-l2 cppo-l2 --seed 0:3 --schedule-seed 0 --jobs 2 --output runs/report
+	$(BIN)/python train.py --protocol quick --algo ppo ppo-l2 cppo-l2 --seed 0:3 --total-timesteps 184320 --change-every 61440 \
+		--friction-range 0.1 2 --learning-rate 1e-4 --schedule-seed 0 --jobs 2 --output runs/report
 	$(BIN)/python -m cppo.report runs/report --film 0.8 --output report
 
 # The tables and figures of docs/benchmarks.md; each continues where it was interrupted. JOBS settings run at once.
