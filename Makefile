@@ -3,6 +3,7 @@
 # make slow   the slow ones (minutes)
 # make bench  speed, as ratios                make learn   the learning curves of the README (an hour)
 # make evidence  train what docs/evidence.md still lacks (days; stop it at any time)
+# make docs   the documentation as a site, in site/
 # make kills  kill and resume a run 20 times (minutes)
 # make report compare three methods, three seeds each, at the quick protocol's scale (half an hour on two cores)
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow check format bench evidence learn report kills regression mnist images benchmarks
+.PHONY: demo docs test slow check format bench evidence learn report kills regression mnist images benchmarks
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -51,6 +52,10 @@ bench: $(INSTALLED)
 # Each run's figures are kept in docs/evidence/*.csv once it has finished.
 evidence: $(INSTALLED)
 	nice -n 19 $(BIN)/python -m tests.evidence train
+
+docs: $(INSTALLED)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file .ci/mkdocs.yml
 
 kills: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills --kills 20
