@@ -120,7 +120,7 @@ def test_what_became_of_each_friction_is_told(tmp_path, capfd):
     heading, *rows, rule = capfd.readouterr().out.splitlines()[-4:]
     assert heading.split()[-2:] == ["then", "verdict"]
     assert [row.split()[9:] for row in rows] == [["1000000.0", "forgot"], ["1000000.0", "trained", "last"]]
-    assert rule.startswith("never learned: ")
+    assert rule.startswith("doesn't walk: ")
 
 
 def test_comparing_takes_two_runs_of_one_environment(pendulum, tmp_path, capsys):

@@ -53,10 +53,15 @@ class Result:
         """The return of each episode."""
         return np.array([episode.total_reward for episode in self.episodes])
 
+    @property
+    def mean_distance(self) -> float | None:
+        """Metres walked along x in an episode, on the mean; None where the environment doesn't tell."""
+        distances = [episode.distance for episode in self.episodes if episode.distance is not None]
+        return float(np.mean(distances)) if distances else None
+
     def as_dict(self) -> dict[str, Any]:
         """Statistics and episodes as plain values; None where there is nothing to tell."""
         interval = bootstrap_interval(self.returns)
-        distances = [episode.distance for episode in self.episodes if episode.distance is not None]
         return {
             "friction": self.friction,
             "mean_return": float(np.mean(self.returns)),
@@ -64,7 +69,7 @@ class Result:
             "iqm_return": interquartile_mean(self.returns),
             "iqm_interval": None if interval is None else list(interval),
             "mean_length": float(np.mean([episode.length for episode in self.episodes])),
-            "mean_distance": float(np.mean(distances)) if distances else None,
+            "mean_distance": self.mean_distance,
             "episodes": [
                 {"return" if name == "total_reward" else name: value for name, value in episode._asdict().items()}
                 for episode in self.episodes

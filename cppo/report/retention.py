@@ -9,7 +9,10 @@ from cppo.report.trained_agent import TrainedAgent
 from cppo.statistics import interquartile_mean
 
 FORGOTTEN, UNLEARNED = 0.75, 0.5
+WALKS = 5.0
+"""Metres an episode; a walker that comes less far earns its return by standing."""
 RULE = (
+    f"doesn't walk: comes less than {WALKS:g} m an episode (an ant that stands still earns about 520); "
     f"never learned: then and now below {UNLEARNED:g} of the best return at any friction; "
     f"forgot: now below {FORGOTTEN:g} of then; trained last: no training came after it; "
     "then: training episodes, actions drawn, at the end of the last phase of that friction (--stochastic draws now too)"
@@ -21,7 +24,8 @@ class Retention(NamedTuple):
 
     :param then: return of the training episodes at the end of the last phase of this friction; None if unknown
     :param now: interquartile mean of the return in the evaluation
-    :param verdict: ``still can``, ``forgot``, ``never learned``, ``trained last``; None if it can't be said
+    :param verdict: ``doesn't walk``, ``never learned``, ``trained last``, ``forgot`` or ``still can``; None if it
+        can't be said
     """
 
     then: float | None
@@ -41,6 +45,8 @@ def retentions(agent: TrainedAgent, results: Sequence[Result]) -> list[Retention
     best = max(max(now, now if before is None else before) for before, now in pairs)
     for result, (before, now) in zip(results, pairs, strict=True):
         verdict = None if before is None else _verdict(before, now, best, result.friction == last)
+        if verdict is not None and result.mean_distance is not None and result.mean_distance < WALKS:
+            verdict = "doesn't walk"
         retained.append(Retention(before, now, verdict))
     return retained
 

@@ -57,6 +57,12 @@ def test_what_it_still_can_forgot_and_never_learned(write_run):
     }
 
 
+def test_who_does_not_walk_still_can_do_nothing(write_run):
+    agent = agent_with(write_run, 500, 800, 490, 1000)
+    walked = [Result(f, (Episode(0, 900.0, 10, d, False),)) for f, d in ((2.0, 4.9), (0.1, 5.0))]
+    assert [one.verdict for one in retentions(agent, walked)] == ["doesn't walk", "still can"]
+
+
 def test_what_was_trained_last_cannot_be_forgotten(write_run):
     # phase 3 was of 0.5: that it plays worse now is the difference between drawn and most likely actions
     kept = retentions(agent_with(write_run, 0, 800, 800, 1000), [now(0.5, 600), now(2.0, 300)])
