@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from cppo.command_line import aligned, fail, run, with_nearest
+from cppo.command_line import aligned, check_word, run
 
 COMMANDS = {
     "train": ("cppo.grids.train_command", "train an agent, or a grid of them"),
@@ -22,8 +22,7 @@ def main() -> int | None:
         rows = [(f"  {command}", does) for command, (_, does) in COMMANDS.items()]
         print(f"usage: cppo COMMAND ...\n\n{aligned(rows)}\n\ncppo COMMAND --help tells more of each.")
         return 0
-    if name not in COMMANDS:
-        fail("cppo", with_nearest(f"there is no command {name!r}; there are {', '.join(COMMANDS)}", [name], COMMANDS))
+    check_word("cppo", "command", name, COMMANDS)
     code: int | None = importlib.import_module(COMMANDS[name][0]).main(words)
     return code
 

@@ -107,7 +107,7 @@ def test_runs_are_compared_at_the_same_frictions_in_tables_a_picture_and_a_film(
     assert plot.read_bytes().startswith(b"\x89PNG")
     # at two frictions steps 0, 2, 4, and a second of 30 frames
     with imageio.get_reader(film, format="FFMPEG") as frames:
-        assert frames.get_meta_data()["size"] == (960, 360)
+        assert frames.get_meta_data()["size"] == (1280, 480)
         assert sum(1 for _ in frames) == 2 * (3 + 30)
 
 
@@ -253,6 +253,20 @@ def test_saved_agents_are_evaluated_and_compared_with_runs(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[::3] == ["cppo, seed 3", "ppo, seed 0"]
     assert json.loads(record.read_text())[0]["run"]["folder"] == str(path)
+
+
+def test_of_a_comparison_a_damaged_run_is_left_out_with_a_word(pendulum, tmp_path, capsys):
+    damaged, gone = make_run(tmp_path / "damaged", "Pendulum-v1"), tmp_path / "gone"
+    damaged.config.write_text("settings: [")
+    capsys.readouterr()
+    evaluate.main(["--compare", str(damaged.path), str(pendulum.path), str(gone), "--episodes", "1"])
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2  # headings and the one agent
+    words = [line for line in err.splitlines() if "is left out" in line]
+    assert len(words) == 2
+    assert words[0].startswith(f"evaluate.py: warning: {damaged.path} is left out: {damaged.config} ")
+    assert words[1].startswith(f"evaluate.py: warning: {gone} is left out: ")
+    assert str(damaged.config) in refusal(["--compare", str(damaged.path), str(gone)], capsys)
 
 
 class Own(nn.Tanh):

@@ -34,13 +34,19 @@ def test_each_command_says_what_it_takes(tmp_path, name):
     assert "usage" in done.stdout
 
 
-@pytest.mark.parametrize(("typed", "hint"), [("trian", "did you mean train?"), ("dance", "there are train, evaluate")])
-def test_a_command_that_is_none_gets_one_line(tmp_path, typed, hint):
-    done = type_in(tmp_path, SCRIPT, typed)
+@pytest.mark.parametrize(
+    ("typed", "said", "nearest"),
+    [
+        (["trian"], "cppo: error: command 'trian' is unknown; choose one of train, evaluate, ", "train"),
+        (["runs", "lst"], "python -m cppo.runs: error: command 'lst' is unknown; choose one of list, show; ", "list"),
+    ],
+)
+def test_a_command_that_is_none_gets_one_line_that_names_the_nearest(tmp_path, typed, said, nearest):
+    done = type_in(tmp_path, SCRIPT, *typed)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"cppo: error: there is no command '{typed}'")
-    assert hint in line
+    assert line.startswith(said)
+    assert line.endswith(f"did you mean {nearest}?")
 
 
 def test_a_run_is_trained_and_evaluated_and_says_how_to_go_on(tmp_path):
