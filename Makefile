@@ -81,10 +81,11 @@ regression: $(INSTALLED)  # about 1.4 core hours
 	$(BENCHMARK) regression sweep --learner bp cbp linear --activation $(ACTIVATIONS) --optimizer sgd adam \
 		--step-size 0.01 0.003 0.001 --replacement-rate 0.01 0.001 0.0001 --jobs $(JOBS)
 	$(BENCHMARK) regression sweep --flip all --learner bp cbp linear --step-size 0.01 0.003 --jobs $(JOBS)
-	$(BENCHMARK) regression sweep --steps 3000000 --learner bp cbp --step-size 0.01 0.003 --output runs/regression-3M --jobs $(JOBS)
+	$(BENCHMARK) regression sweep --steps 3000000 --learner bp cbp linear --step-size 0.01 0.003 --output runs/regression-3M --jobs $(JOBS)
 	$(BENCHMARK) regression plot --results runs/regression --only flip=one
 	$(BENCHMARK) regression plot --results runs/regression --only flip=one replacement-rate=0.001 --name one-rate
 	$(BENCHMARK) regression plot --results runs/regression --only flip=all --name flip-all
+	$(BENCHMARK) regression plot --results runs/regression-3M --only step-size=0.01 --name lost-and-kept --no-units
 
 mnist: $(INSTALLED)  # about 1.6 core hours; the last sweep, on torch, 7 more
 	$(BENCHMARK) mnist sweep --learner bp --step-size 0.01 0.003 0.001 --jobs $(JOBS)

@@ -77,7 +77,7 @@ def plot(problem: Problem[Any], args: Sequence[str]) -> int:
     text = table(problem, results, flags.bin_width)
     image = flags.results / f"{flags.name}.png"
     image.with_suffix(".md").write_text(text)
-    or_fail(PROGRAM, draw, problem, results, image, flags.bin_width)
+    or_fail(PROGRAM, draw, problem, results, image, flags.bin_width, flags.units)
     print(text, end="")
     print(f"{image.with_suffix('.md')} {image}")
     return 0

@@ -78,13 +78,14 @@ def _plus_minus(estimate: Estimate) -> str:
     return f"{estimate.value:.3g}" + ("" if math.isnan(half) else f" ± {half:.2g}")
 
 
-def draw(problem: Problem[Any], results: Sequence[Result], path: Path, bin_width: int) -> None:
+def draw(problem: Problem[Any], results: Sequence[Result], path: Path, bin_width: int, units: bool = True) -> None:
     """Draw the measure, a panel for each of the problem's panels, and below it what becomes of the units.
 
     :param problem: the problem
     :param results: of its settings
     :param path: the image, its ending says which kind
     :param bin_width: how many successive times are averaged
+    :param units: whether to draw what becomes of them, too
     :raises ImportError: without matplotlib
     """
     try:
@@ -94,7 +95,7 @@ def draw(problem: Problem[Any], results: Sequence[Result], path: Path, bin_width
 
     panels = list(dict.fromkeys(panel for result in results if (panel := _panel(problem, result)) is not None))
     panels = panels or [()]
-    columns = (problem.measure, *INTERNALS)
+    columns = (problem.measure, *INTERNALS) if units else (problem.measure,)
     figure = Figure(figsize=(4.6 * len(panels), 2.6 * len(columns)), layout="constrained")
     axes = figure.subplots(len(columns), len(panels), squeeze=False, sharex=True, sharey="row")
     for across, panel in enumerate(panels):

@@ -27,6 +27,8 @@ class PlotFlags:
     """Rows of progress.csv averaged into one point."""
     only: tuple[str, ...] = ()
     """Results to show, as step-size=0.01,0.003."""
+    units: bool = True
+    """Draw what becomes of the units too, below the measure."""
     name: str = "results"
     """Name of the files: NAME.md and NAME.png."""
 
