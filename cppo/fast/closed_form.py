@@ -28,6 +28,10 @@ except ImportError:  # pragma: no cover - the tests run with it
 _GRADIENT = operator.attrgetter("grad")
 
 
+class CannotRunError(ValueError):
+    """The closed form doesn't cover a policy, or what it needs isn't installed; the message says what."""
+
+
 class ClosedFormUpdate(PPO):
     """Mixin for PPO: the same update, to rounding, in less than half the time.
 
@@ -36,7 +40,7 @@ class ClosedFormUpdate(PPO):
     Random numbers are drawn as by the parent, hooks of the optimizer run as there. OpenBLAS has one thread
     meanwhile: two of them on a busy core would wait for each other, and the number of threads would change the sums.
 
-    :raises ValueError: at set-up, and in ``train`` if it has changed since, for a policy that the formula doesn't
+    :raises CannotRunError: at set-up, and in ``train`` if it has changed since, for a policy that the formula doesn't
         cover; names what it is that it doesn't
     """
 
@@ -56,7 +60,7 @@ class ClosedFormUpdate(PPO):
             if not all(map(compiled.can_take, self.policy.parameters())):
                 raise NotPlainError("the policy's parameters are no plain tensors of single or double precision")
         except NotPlainError as reason:
-            raise ValueError(f"the closed-form update can't run: {reason}; use --update autograd") from reason
+            raise CannotRunError(f"the closed-form update can't run: {reason}; use --update autograd") from reason
         return networks
 
     def train(self) -> None:

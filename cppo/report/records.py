@@ -40,6 +40,7 @@ NOT_METHOD = (
     "restart_workers",
     "device",
     "torch_threads",
+    "update",
     "checkpoint_every",
     "keep_checkpoints",
     "plasticity_every",

@@ -71,8 +71,9 @@ class Settings:
     """Replace such a process when it dies, which ends its episode; otherwise the run stops."""
     device: str = "cpu"
     """Device of the networks: cpu, cuda, cuda:1, ... or auto; for networks this small the cpu is fastest."""
-    update: Literal["autograd", "closed-form"] = "autograd"
-    """How PPO learns: by stable-baselines3's code; or by formula and compiled loops, equal to rounding and faster."""
+    update: Literal["auto", "closed-form", "autograd"] = "auto"
+    """How PPO learns: by formula and compiled loops; by stable-baselines3's code, whose bits the former equals to
+    rounding; auto: the faster one that can run, which the run's configuration then names."""
     torch_threads: int = 1
     """Threads of torch; one is fastest for networks this small."""
     checkpoint_every: int = 50_000

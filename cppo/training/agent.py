@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from cppo.cbp.initializers import INITIALIZERS, draw_weights
-from cppo.fast.closed_form import with_closed_form
+from cppo.fast.closed_form import CannotRunError, ClosedFormUpdate, with_closed_form
 from cppo.fast.policy import LeanMlpPolicy, QuickMlpPolicy
 from cppo.layers.hidden_layer import LAYERS_WITH_UNITS
 from cppo.remedies.sb3_mixin import RemediedCPPO, RemediedPPO, remodel_policy
@@ -47,10 +47,11 @@ def policy_class(settings: Settings, observation_space: spaces.Space) -> type[Ac
     return PPO.policy_aliases[choose_policy(observation_space, settings.policy)]  # type: ignore[return-value]
 
 
-def with_policy(settings: Settings, model: PPO) -> Settings:
-    """The settings of a run with the kind of policy that its agent has."""
+def as_built(settings: Settings, model: PPO) -> Settings:
+    """The settings of a run with what was chosen for its agent: the kind of policy and the kind of update."""
     policy: Any = next(name for name, kind in PPO.policy_aliases.items() if kind is model.policy_class)
-    return dataclasses.replace(settings, policy=policy)
+    update: Any = "closed-form" if isinstance(model, ClosedFormUpdate) else "autograd"
+    return dataclasses.replace(settings, policy=policy, update=update)
 
 
 def build_model(settings: Settings, env: VecEnv) -> PPO:
@@ -70,15 +71,25 @@ def build_model(settings: Settings, env: VecEnv) -> PPO:
     if remedies := settings.remedy_arguments:
         kind = RemediedCPPO if settings.is_continual else RemediedPPO
         arguments["remedies"] = remedies
-    quicker: type[ActorCriticPolicy] = LeanMlpPolicy
-    if settings.update == "closed-form":  # equal to rounding, so the policy's pass may be too
-        kind, quicker = with_closed_form(kind), QuickMlpPolicy
-    model = kind(quicker if named is ActorCriticPolicy else named, env, **arguments)
+    model = _choose_update(settings, kind, named, env, arguments)
     model.policy_class = named  # named in model.zip, so that stable-baselines3 alone can read it
     draw_initial_weights(model.policy, settings)
     if settings.min_log_std is not None:
         keep_exploring(model.policy, settings.min_log_std)
     return model
+
+
+def _choose_update(
+    settings: Settings, kind: type[PPO], policy: type[ActorCriticPolicy], env: VecEnv, arguments: dict[str, Any]
+) -> PPO:
+    """Build the algorithm with the update asked for; it is equal to rounding, so the policy's pass may be too."""
+    if settings.update != "autograd":
+        try:
+            return with_closed_form(kind)(QuickMlpPolicy if policy is ActorCriticPolicy else policy, env, **arguments)
+        except CannotRunError:
+            if settings.update == "closed-form":
+                raise
+    return kind(LeanMlpPolicy if policy is ActorCriticPolicy else policy, env, **arguments)
 
 
 def keep_exploring(policy: ActorCriticPolicy, min_log_std: float) -> None:

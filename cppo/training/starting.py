@@ -16,7 +16,7 @@ from cppo.runs.folder import Ending, RunFolder, versions
 from cppo.runs.lock import RunLock
 from cppo.settings.limits import flag
 from cppo.settings.settings import Settings
-from cppo.training.agent import build_model, with_policy
+from cppo.training.agent import as_built, build_model
 from cppo.training.binding import CHANGEABLE, check_origin, check_settings
 from cppo.training.environments import make_vec_env
 from cppo.training.logs import RunLogs
@@ -70,7 +70,7 @@ def prepare(settings: Settings, folder: RunFolder, command: list[str], env_modul
     with contextlib.ExitStack() as undo:
         model = build(settings, env_module)
         undo.callback(model.get_env().close)  # type: ignore[union-attr]
-        settings = with_policy(settings, model)
+        settings = as_built(settings, model)
         lock = folder.create(settings, command, env_module)
         undo.callback(lock.release)
         training = Training(model, settings, folder, lock, RunLogs(folder.path), remembering(settings))
@@ -104,7 +104,7 @@ def resume(
         lock.acquire()
         model = build(settings, env_module)
         undo.callback(model.get_env().close)  # type: ignore[union-attr]
-        settings = with_policy(settings, model)
+        settings = as_built(settings, model)
         with naming(folder.path):
             sweep(folder.path)
             sweep(folder.checkpoints)
@@ -135,7 +135,9 @@ def continued(folder: RunFolder, given: Settings) -> Settings:
     :raises ValueError: if they contradict those of the run
     """
     own, new = folder.settings().as_dict(), given.as_dict()
-    new["policy"] = new["policy"] or own["policy"]  # by default the one that fits, which the run has chosen
+    # By default those that fit, which the run has chosen.
+    new["policy"] = new["policy"] or own["policy"]
+    new["update"] = own["update"] if new["update"] == "auto" else new["update"]
     changed = [name for name in own if own[name] != new[name] and name not in CHANGEABLE]
     if changed:
         contradictions = ", ".join(f"{flag(name)} {own[name]}, not {new[name]}" for name in changed)

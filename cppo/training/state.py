@@ -78,9 +78,9 @@ def _load(part: Any, state: State) -> None:
     if not isinstance(part, torch.optim.Optimizer):
         part.load_state_dict(state)
         return
-    kind = _kind([group | {"params": []} for group in part.param_groups])
+    kind = _kind_of_groups(part)
     part.load_state_dict(state)
-    if _kind([group | {"params": []} for group in part.param_groups]) != kind:
+    if _kind_of_groups(part) != kind:
         raise ValueError("the optimizer's options are others")
     for parameter, its_own in part.state.items():
         for name, value in its_own.items():
@@ -88,6 +88,11 @@ def _load(part: Any, state: State) -> None:
                 raise ValueError(f"the optimizer's {name} is of another shape than its parameter")
             if name == "step" and value.min() < 0:
                 raise ValueError("the optimizer has counted fewer steps than none")
+
+
+def _kind_of_groups(optimizer: torch.optim.Optimizer) -> Any:
+    """Of what kind an optimizer's options are, but for the two that only say how fast it steps."""
+    return _kind([group | {"params": [], "fused": None, "foreach": None} for group in optimizer.param_groups])
 
 
 def _kind(value: Any) -> Any:

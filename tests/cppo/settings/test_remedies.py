@@ -66,7 +66,7 @@ def test_a_trained_agent_is_read_back_and_its_model_too(tmp_path, algo):
     assert all(torch.equal(own[name], value) for name, value in policy.state_dict().items())
     kind = RemediedCPPO if algo.startswith("cppo") else RemediedPPO
     loaded = kind.load(tmp_path / "model.zip")
-    assert type(model) is kind and loaded.remedies == model.remedies
+    assert isinstance(model, kind) and loaded.remedies == model.remedies
     steps = [each["policy"].n_steps for each in loaded.interventions.values()]
     assert steps in ([], [4])  # two rollouts of two minibatches
 

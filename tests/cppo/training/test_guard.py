@@ -12,6 +12,7 @@ from cppo.training.starting import prepare
 from cppo.training.training import report, train
 
 SMALL = {
+    "update": "autograd",  # whose parts the tests put others into
     "net_arch": (8, 8),
     "n_envs": 2,
     "n_steps": 16,
