@@ -103,13 +103,19 @@ class UnitMap:
 
         Whoever has kept them, out of sight (in a class, a global name), may read them later.
         """
-        held = [(weakref.ref(each.tensor), layers_in(each.labels)) for each in self.located.values()]
+        held = [
+            (weakref.ref(each.tensor), units)
+            for each in self.located.values()
+            for layer in layers_in(each.labels)
+            if (units := self.units(layer)).left_out is None
+        ]
         self.located.clear()
         self._memory.clear()
-        if any(tensor() is not None for tensor, _ in held):
-            gc.collect()  # some that nobody holds refer to each other
-        for tensor, layers in held:
-            for layer in layers if tensor() is not None else ():
-                self.units(layer).leave_out(
+        for generation in range(3):  # some that nobody holds refer to each other; the last takes a quarter of a second
+            if any(tensor() is not None for tensor, _ in held):
+                gc.collect(generation)
+        for tensor, units in held:
+            if tensor() is not None:
+                units.leave_out(
                     "its features outlive the forward pass, kept in a class, a global name or such, to be read later"
                 )

@@ -90,7 +90,12 @@ def keep_in_class(net, h):
     Held.last = h.detach()
 
 
-@pytest.mark.parametrize("keep", [keep_in_global, keep_in_class, lambda net, h: None])
+def drop_in_a_circle(net, h):
+    circle = [h]
+    circle.append(circle)
+
+
+@pytest.mark.parametrize("keep", [keep_in_global, keep_in_class, drop_in_a_circle, lambda net, h: None])
 def test_units_that_are_kept_out_of_sight_are_noticed(keep):
     def forward(net, x):
         keep(net, h := functional.relu(net.a(x)))

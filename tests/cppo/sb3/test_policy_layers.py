@@ -1,5 +1,6 @@
 """The hidden layers of a policy are found in all ways in which an algorithm runs it."""
 
+import gc
 import re
 
 import gymnasium as gym
@@ -46,6 +47,14 @@ def test_an_actor_critic_policy(shared):
     else:
         assert layers[policy.pi_features_extractor.layer].outgoing == (actor,)
         assert layers[policy.vf_features_extractor.layer].outgoing == (critic,)
+
+
+def test_finding_them_takes_no_full_collection(monkeypatch):
+    """Which takes a quarter of a second, each of five traces; of the units only actions, an output, are kept."""
+    policy, collected = PPO("MlpPolicy", Target()).policy, []
+    monkeypatch.setattr(gc, "collect", lambda generation=2: collected.append(generation))
+    find_policy_layers(policy)
+    assert 2 not in collected
 
 
 def test_a_policy_with_gsde_keeps_its_last_hidden_layer():
