@@ -82,7 +82,6 @@ QUICK: dict[str, Any] = NATURE | {
     "change_every": 204_800,
     "frictions": (0.8, 0.3),
     "learning_rate": 3e-4,
-    "maturity_threshold": 1_000,
     "ccbp_every": 100,
     "reset_every": 4_800,
 }

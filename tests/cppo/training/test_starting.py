@@ -5,6 +5,7 @@ import signal
 
 import pytest
 import torch
+from torch.optim.optimizer import _global_optimizer_pre_hooks
 
 from cppo.runs.checkpoints import Checkpoints
 from cppo.runs.folder import RunFolder
@@ -55,7 +56,7 @@ def stop_in_update(monkeypatch, number: int) -> None:
         if len(seen) == per_update * (number - 1) + 3:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setitem(torch.optim.optimizer._global_optimizer_pre_hooks, -1, before_step)
+    monkeypatch.setitem(_global_optimizer_pre_hooks, -1, before_step)
 
 
 def run(folder, values, to_resume=False, **more):
