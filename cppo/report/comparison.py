@@ -10,6 +10,7 @@ import numpy as np
 from cppo.report.explanation import explain
 from cppo.report.insides import inside_columns
 from cppo.report.records import RETURN, Record, methods, task
+from cppo.report.trained_agent import phase_steps
 from cppo.statistics import FEW, Estimate, estimate_curve, estimate_iqm, estimate_superiority
 
 LAST_PART = 1 / 3
@@ -148,7 +149,7 @@ def _phases(records: Sequence[Record]) -> list[Phase]:
     phases = []
     for number in range(-(-settings.total_timesteps // length)):
         met = {record.friction(number) for record in records if number in record.phases}
-        phases.append(Phase(number, *records[0].phase_steps(number), sorted(f for f in met if f is not None)))
+        phases.append(Phase(number, *phase_steps(records[0].settings, number), sorted(f for f in met if f is not None)))
     return phases
 
 

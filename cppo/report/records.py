@@ -17,15 +17,14 @@ from typing import Any
 import numpy as np
 
 from cppo.reading import one_line, read_columns, shown
-from cppo.report.trained_agent import friction_schedule
+from cppo.report.trained_agent import friction_schedule, phase_steps
 from cppo.runs.folder import RunFolder
 from cppo.settings.presets import METHODS
 from cppo.settings.settings import Settings
+from cppo.training.progress import END_OF_PHASE
 
 STEP, PHASE = "time/total_timesteps", "environment/phase"
 RETURN, DISTANCE, ENDED = "episodes/return", "episodes/distance", "episodes/ended"
-END_OF_PHASE = 0.1
-"""The share of a phase's steps at its end over which returns are averaged."""
 FIGURES = (STEP, RETURN, DISTANCE, ENDED, PHASE)
 GROUPS = {"plasticity": "plasticity", "cbp": "continual backpropagation"}
 """Of the figures that tell what is inside the networks."""
@@ -125,12 +124,6 @@ class Record:
             return math.nan
         return float(np.average(np.nan_to_num(self.columns[figure][rows]), weights=weights))
 
-    def phase_steps(self, phase: int) -> tuple[int, int]:
-        """The step after which a phase is due, and its last one."""
-        total = self.settings.total_timesteps
-        length = self.settings.change_every or total
-        return phase * length, min((phase + 1) * length, total)
-
     def phase_end(self, phase: int, figure: str = RETURN) -> float:
         """Mean return of all episodes in the last tenth of a phase's steps, in its last rollout at least.
 
@@ -138,11 +131,12 @@ class Record:
         :return: NaN if the phase was not met, isn't done yet, or no episode ended there
         """
         rows = self.rows_at_end(phase)
-        return math.nan if self.total_steps < self.phase_steps(phase)[1] else self.mean_return(rows, figure)
+        is_done = self.total_steps >= phase_steps(self.settings, phase)[1]
+        return self.mean_return(rows, figure) if is_done else math.nan
 
     def rows_at_end(self, phase: int) -> np.ndarray:
         """Which rows are of the last tenth of a phase's steps."""
-        rows, (start, end) = self.phases == phase, self.phase_steps(phase)
+        rows, (start, end) = self.phases == phase, phase_steps(self.settings, phase)
         last = self.steps[rows].max(initial=0)
         return rows & (self.steps > last - max(1, END_OF_PHASE * (end - start)))
 

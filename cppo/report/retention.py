@@ -1,11 +1,12 @@
 """Compares an agent's return on each friction now with that at the end of training on it."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from cppo.report.evaluation import Result
 from cppo.report.records import Record
-from cppo.report.trained_agent import TrainedAgent
+from cppo.report.trained_agent import TrainedAgent, friction_schedule
 from cppo.statistics import interquartile_mean
 
 FORGOTTEN, UNLEARNED = 0.75, 0.5
@@ -59,13 +60,18 @@ def returns_then(agent: TrainedAgent) -> dict[float, float]:
     """Return at the end of the last finished phase of each friction that was met in training; empty if unknown."""
     if not agent.settings.is_slippery:
         return {}
+    ends = _ends_of_table(agent) if agent.phase_ends is None else agent.phase_ends
+    schedule = friction_schedule(agent.settings)
+    return {schedule.friction(phase): ends[phase] for phase in sorted(ends) if not math.isnan(ends[phase])}
+
+
+def _ends_of_table(agent: TrainedAgent) -> dict[int, float]:
+    """The same by phase, of a run whose checkpoint doesn't tell; empty if its table tells no returns either."""
     try:
         record = Record.read(agent.folder.path, insides=False)
-    except (OSError, ValueError):  # a run that told no returns: there is nothing to compare with
+    except (OSError, ValueError):
         return {}
-    ends = {phase: record.phase_end(phase) for phase in sorted(set(record.phases[record.phases >= 0].tolist()))}
-    found = ((record.friction(phase), end) for phase, end in ends.items() if end == end)
-    return {friction: end for friction, end in found if friction is not None}
+    return {phase: record.phase_end(phase) for phase in set(record.phases[record.phases >= 0].tolist())}
 
 
 def _verdict(then: float, now: float, best: float, is_last: bool) -> str | None:

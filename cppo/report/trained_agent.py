@@ -15,6 +15,7 @@ import cppo_envs
 from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.environments import environment_arguments, make_environment
+from cppo.training.progress import END_OF_PHASE, mean_at_end, rollouts_of
 from cppo.training.trained_policy import read_policy, read_saved
 from cppo_envs.arguments import friction_coefficient
 from cppo_envs.friction import FrictionSchedule
@@ -42,6 +43,8 @@ class TrainedAgent:
     """The agent that a training run has made.
 
     :param phases_met: numbers of the phases of its training; None: not known, all that were due
+    :param phase_ends: mean return of the training episodes in the last tenth of each of them that was finished; None:
+        its checkpoint doesn't tell
     :param env_module: the module to import, which registers the environment
     """
 
@@ -50,6 +53,7 @@ class TrainedAgent:
     steps_trained: int
     policy: ActorCriticPolicy
     phases_met: set[int] | None = None
+    phase_ends: dict[int, float] | None = None
     env_module: str | None = None
 
     @classmethod
@@ -67,8 +71,9 @@ class TrainedAgent:
         folder.check_env_module(env_module)
         torch.set_num_threads(settings.torch_threads)
         with make_environment(settings.env, environment_arguments(settings), env_module) as env:
-            policy, steps = read_policy(folder, env)
-        return cls(folder, settings, steps or folder.steps_done(), policy, folder.phases_met(), env_module)
+            policy, steps, remembered = read_policy(folder, env)
+        met, ends = _phases(folder, remembered, steps, settings)
+        return cls(folder, settings, steps or folder.steps_done(), policy, met, ends, env_module)
 
     @classmethod
     def load_saved(cls, path: Path, env_id: str, env_module: str | None = None) -> TrainedAgent:
@@ -82,7 +87,7 @@ class TrainedAgent:
         """
         with make_environment(env_id, {}, env_module) as env:
             policy, settings = read_saved(path, env, env_id)
-        return cls(RunFolder(path), settings, settings.total_timesteps, policy, set(), env_module)
+        return cls(RunFolder(path), settings, settings.total_timesteps, policy, set(), None, env_module)
 
     @property
     def last_friction(self) -> float | None:
@@ -159,6 +164,38 @@ class TrainedAgent:
     @property
     def _is_fast_ant(self) -> bool:
         return self.settings.env.startswith("FastAnt")
+
+
+def _phases(
+    folder: RunFolder, remembered: dict[str, Any], steps: int, settings: Settings
+) -> tuple[set[int] | None, dict[int, float] | None]:
+    """Find out which phases an agent met, and how it ended those it finished.
+
+    A checkpoint tells without a look into the table, which may have a million rows.
+
+    :param remembered: of its checkpoint, by the names of callbacks
+    :raises UnreadableError: if neither can be read
+    """
+    try:
+        seen = remembered["Progress"]["phases"]
+        rollouts = {int(each["phase"]): rollouts_of(each) for each in seen if each["phase"] is not None}
+    except (KeyError, OverflowError, TypeError, ValueError):
+        rollouts = {}
+    if not any(rollouts.values()):
+        return folder.phases_met(), None
+    ends = {}
+    for phase, found in rollouts.items():
+        start, end = phase_steps(settings, phase)
+        if found and steps >= end:
+            ends[phase] = mean_at_end(found, max(1, END_OF_PHASE * (end - start)))
+    return set(rollouts), ends
+
+
+def phase_steps(settings: Settings, phase: int) -> tuple[int, int]:
+    """The step of a run after which a phase is due, and its last one."""
+    total = settings.total_timesteps
+    length = settings.change_every or total
+    return phase * length, min((phase + 1) * length, total)
 
 
 def friction_schedule(settings: Settings) -> FrictionSchedule:

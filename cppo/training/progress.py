@@ -1,8 +1,10 @@
 """Tells how a training goes: returns, friction and phase in the logs, a bar or lines on the screen."""
 
+import math
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -14,6 +16,21 @@ from cppo_envs.properties import PROPERTIES
 
 SECONDS_BETWEEN_LINES = 10.0
 EPISODES_AVERAGED = 100
+END_OF_PHASE = 0.1
+"""The share of a phase's steps at its end over which returns are averaged."""
+
+
+class RolloutReturns(NamedTuple):
+    """The episodes of the present phase that ended in a rollout.
+
+    :param step: environment steps in all after the rollout
+    :param ended: how many episodes
+    :param mean: of their returns; 0 without any
+    """
+
+    step: int
+    ended: int
+    mean: float
 
 
 @dataclass
@@ -29,6 +46,18 @@ class PhaseReturns:
     friction: float | None
     changing: str = "friction"
     returns: deque[float] = field(default_factory=lambda: deque(maxlen=EPISODES_AVERAGED))
+    end: list[RolloutReturns] = field(default_factory=list)
+    """Those in the last tenth of a phase, so far; one for all once the next phase has begun."""
+
+    def add(self, rollout: RolloutReturns, window: float) -> None:
+        """Take in a rollout and let go of those that lie further back than the window, in steps."""
+        self.end = [each for each in [*self.end, rollout] if each.step > rollout.step - window]
+
+    def close(self) -> None:
+        """Sum up the end of the phase: there will be no further rollout in it."""
+        if self.end:
+            ended = sum(each.ended for each in self.end)
+            self.end = [RolloutReturns(self.end[-1].step, ended, mean_at_end(self.end) if ended else 0.0)]
 
     @property
     def mean(self) -> float:
@@ -58,10 +87,12 @@ class Progress(BaseCallback):
     environment tells ``info["x_position"]``. ``environment/phases_met`` names the phases begun in this rollout.
 
     :param bar: whether to draw a bar; None: if stderr is a terminal
+    :param phase_steps: of a phase; None where there are none
     """
 
-    def __init__(self, bar: bool | None = None) -> None:
+    def __init__(self, bar: bool | None = None, phase_steps: int | None = None) -> None:
         super().__init__()
+        self._window = max(1, END_OF_PHASE * (phase_steps or 0))
         self._phases: dict[int | None, PhaseReturns] = {}
         self._rollout: list[_Episode] = []  # those that ended in it
         self._n_phases_logged = 0
@@ -76,7 +107,8 @@ class Progress(BaseCallback):
     def state_dict(self) -> dict[str, Any]:
         """What was seen so far, for a run that continues."""
         phases = [
-            {name: getattr(seen, name) for name in ("phase", "friction", "changing")} | {"returns": list(seen.returns)}
+            {name: getattr(seen, name) for name in ("phase", "friction", "changing")}
+            | {"returns": list(seen.returns), "end": [list(each) for each in seen.end]}
             for seen in self.phases
         ]
         return {"phases": phases, "logged": self._n_phases_logged}
@@ -89,6 +121,7 @@ class Progress(BaseCallback):
             phase = None if phase is None else int(phase)
             self._phases[phase] = PhaseReturns(phase, friction, str(seen.get("changing", PhaseReturns.changing)))
             self._phases[phase].returns.extend(map(float, seen["returns"]))
+            self._phases[phase].end = rollouts_of(seen)
 
     def _on_training_start(self) -> None:
         self._total = self.locals["total_timesteps"]
@@ -124,8 +157,10 @@ class Progress(BaseCallback):
         ended = [episode for episode in self._rollout if episode.phase == now.phase]
         self._rollout.clear()
         self.logger.record("episodes/ended", len(ended))
+        mean = fmean(episode.total_reward for episode in ended) if ended else 0.0
+        now.add(RolloutReturns(self.num_timesteps, len(ended), mean), self._window)
         if ended:
-            self.logger.record("episodes/return", fmean(episode.total_reward for episode in ended))
+            self.logger.record("episodes/return", mean)
         distances = [episode.distance for episode in ended if episode.distance is not None]
         if distances:
             self.logger.record("episodes/distance", fmean(distances))
@@ -135,6 +170,8 @@ class Progress(BaseCallback):
             self.logger.record("environment/phase", now.phase)
             met = " ".join(str(seen.phase) for seen in self.phases[self._n_phases_logged :])
             self.logger.record("environment/phases_met", met, exclude="tensorboard")
+            for seen in self.phases[:-1] if met else ():
+                seen.close()
             self._n_phases_logged = len(self._phases)
 
     def close(self) -> None:
@@ -147,3 +184,23 @@ def _begun(phase: int | None, info: dict[str, Any]) -> PhaseReturns:
     """A phase that this step's info tells of, and what has changed with it."""
     changing = next((name for name in PROPERTIES if name in info), None)
     return PhaseReturns(phase, None) if changing is None else PhaseReturns(phase, info[changing], changing)
+
+
+def mean_at_end(rollouts: Sequence[RolloutReturns], window: float = math.inf) -> float:
+    """Mean return of all episodes that ended in the last steps of a phase.
+
+    :param window: how many steps
+    :return: NaN if no episode ended
+    """
+    last = [each for each in rollouts if each.step > rollouts[-1].step - window]
+    ended = sum(each.ended for each in last)
+    return sum(each.ended * each.mean for each in last) / ended if ended else math.nan
+
+
+def rollouts_of(phase: dict[str, Any]) -> list[RolloutReturns]:
+    """The rollouts at the end of a phase as a checkpoint has them; none in one of an earlier release.
+
+    :raises TypeError: if they are something else
+    :raises ValueError: likewise
+    """
+    return [RolloutReturns(int(step), int(ended), float(mean)) for step, ended, mean in phase.get("end", [])]

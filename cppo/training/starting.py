@@ -124,7 +124,7 @@ def resume(
 def remembering(settings: Settings) -> list[BaseCallback]:
     """The callbacks whose memory is part of a checkpoint: the progress, and the measures that the settings ask for."""
     measures = [PlasticityCallback(settings.plasticity_every)] if settings.plasticity_every else []
-    return [Progress(), *measures]
+    return [Progress(phase_steps=settings.change_every), *measures]
 
 
 def continued(folder: RunFolder, given: Settings) -> Settings:

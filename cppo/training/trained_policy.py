@@ -35,21 +35,23 @@ WITHOUT_EFFECT = ("ortho_init", "log_std_init", "optimizer_class", "optimizer_kw
 """Arguments of policies: those that are plain values, and those without effect on a trained one."""
 
 
-def read_policy(folder: RunFolder, env: gym.Env) -> tuple[ActorCriticPolicy, int]:
+def read_policy(folder: RunFolder, env: gym.Env) -> tuple[ActorCriticPolicy, int, dict[str, Any]]:
     """Read the policy of a run from its newest checkpoint, or from the exported model where no checkpoint is newer.
 
     :param env: an environment with the spaces the agent was trained in
-    :return: the policy, ready to act, and the environment steps it was trained for, 0 if they aren't known
+    :return: the policy, ready to act; the environment steps it was trained for, 0 if they aren't known; what the
+        callbacks remembered of them, by their names, as far as a checkpoint of so many steps tells
     :raises FileNotFoundError: if the run has saved nothing yet
     :raises ValueError: if what it has saved can't be read, belongs to another environment, or isn't finite
     """
     doubt, settings = folder.check_model(), folder.settings()
     tensors: Any
+    remembered: Any = {}
     path, steps, checkpoint = folder.model, _steps_exported(folder.model), Checkpoints(folder.checkpoints).newest()
     if checkpoint is not None and checkpoint.steps >= steps:
         check_settings(settings, checkpoint)
         path, steps = checkpoint.path, checkpoint.steps
-        networks = checkpoint.state.get("networks")
+        networks, remembered = checkpoint.state.get("networks"), checkpoint.state.get("callbacks")
         tensors = networks.get("policy") if isinstance(networks, dict) else None
     else:
         tensors = _read_tensors(path)
@@ -57,7 +59,7 @@ def read_policy(folder: RunFolder, env: gym.Env) -> tuple[ActorCriticPolicy, int
     _fill(policy, tensors, path, f"{settings.env} and the networks of config.yaml")
     if doubt and path == folder.model:
         warnings.warn(doubt, stacklevel=2)
-    return policy, steps
+    return policy, steps, remembered if isinstance(remembered, dict) else {}
 
 
 def _fill(policy: ActorCriticPolicy, tensors: Any, path: Path, what: str) -> None:

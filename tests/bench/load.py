@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cppo.runs.checkpoints import Checkpoints
 from cppo.runs.folder import Ending, RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
@@ -48,8 +49,19 @@ def write_run(path: Path, rows: int, seed: int, algo: str = "ppo", with_model: b
     _write_table(folder.progress, rows, seed)
     if with_model:
         env = make_vec_env(settings)
-        build_model(settings, env).save(folder.model)
+        model = build_model(settings, env)
+        model.save(folder.model)
         env.close()
+        seen = [
+            {"phase": phase, "friction": 0.5, "returns": [], "end": [[(phase + 1) * total // PHASES, 200, 118.0]]}
+            for phase in range(PHASES)
+        ]
+        state = {
+            "networks": {"policy": model.policy.state_dict()},
+            "callbacks": {"Progress": {"phases": seen, "logged": PHASES}},
+            "session": {"settings": settings.as_dict()},
+        }
+        Checkpoints(folder.checkpoints).write(total, state, 1)
     folder.write_ending(Ending("finished", total, model=folder.model_digest() if with_model else ""))
     return folder
 

@@ -1,11 +1,17 @@
 """What an agent still can, forgot, and never learned: its returns then and now."""
 
+import shutil
+
+import gymnasium as gym
 import pytest
 
 from cppo.report.evaluation import Episode, Result
 from cppo.report.retention import columns, retentions, returns_then
 from cppo.report.trained_agent import TrainedAgent
 from cppo.runs.folder import RunFolder
+from cppo.settings.settings import Settings
+from cppo.training.starting import prepare
+from cppo.training.training import train
 
 TASK = {"total_timesteps": 400, "change_every": 100, "frictions": (0.5, 2.0, 0.1, 0.5)}
 
@@ -32,6 +38,29 @@ def now(friction: float | None, *returns: float) -> Result:
 def test_then_is_the_end_of_the_last_finished_phase_of_the_friction(write_run):
     # friction 0.5 came in phases 0 and 3
     assert returns_then(agent_with(write_run, 10, 20, 30, 40)) == {0.5: 40.0, 2.0: 20.0, 0.1: 30.0}
+
+
+def test_a_checkpoint_tells_the_same_as_the_table_and_spares_reading_it(tmp_path, monkeypatch):
+    """Episodes of 12 steps, phases of 320, of which the last tenth is the last rollout; the last one is cut short."""
+    pytest.importorskip("pybullet")
+    monkeypatch.setattr(gym.registry["SlipperyAnt-v0"], "max_episode_steps", 12)
+    values = {"n_envs": 2, "n_steps": 16, "batch_size": 32, "n_epochs": 1, "net_arch": (8,), "plasticity_every": 0}
+    settings = Settings(
+        algo="ppo", change_every=320, frictions=(0.5, 2.0, 0.1), total_timesteps=1120, **values
+    ).resolved()
+    folder = RunFolder(tmp_path / "run")
+    train(prepare(settings, folder, ["train.py"]))
+    agent = TrainedAgent.load(folder.path)
+    table = folder.progress.read_text()
+    folder.progress.write_text("nothing")
+    told = returns_then(TrainedAgent.load(folder.path))
+    folder.progress.write_text(table)
+    shutil.rmtree(folder.checkpoints)
+    from_table = TrainedAgent.load(folder.path)
+    assert agent.phase_ends is not None and from_table.phase_ends is None
+    assert agent.grounds(None) == from_table.grounds(None) == [0.5, 2.0, 0.1]
+    assert told == pytest.approx(returns_then(from_table), rel=1e-12)
+    assert told
 
 
 def test_a_phase_at_work_has_no_end_yet(write_run):
