@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -133,6 +133,21 @@ def _with_nearest(message: str, flags: Any) -> str:
     if not message.startswith("Unrecognized"):
         return message
     unknown = [word for word in re.findall(r"--[\w-]+", message) if word not in known]
+    return _add_nearest(message, unknown, known)
+
+
+def check_word(program: str, what: str, word: str, known: Iterable[str]) -> None:
+    """End the program with one line, which names the nearest, if a word is none of those that are known.
+
+    :param what: what the word is meant as
+    """
+    known = list(known)
+    if word not in known:
+        fail(program, _add_nearest(f"{what} {word!r} is unknown; choose one of {', '.join(known)}", [word], known))
+
+
+def _add_nearest(message: str, unknown: Iterable[str], known: Sequence[str]) -> str:
+    """Add to a message the known words nearest to those that aren't."""
     nearest = [found for word in unknown for found in difflib.get_close_matches(word, known, 1)]
     return f"{message}; did you mean {', '.join(nearest)}?" if nearest else message
 

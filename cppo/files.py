@@ -121,7 +121,9 @@ def check_ours(path: Path, mark: str = MARK) -> None:
         file.seek(max(0, size - MARK_BYTES))
         ends += file.read(MARK_BYTES)
     if size and mark.encode() not in ends:
-        raise CannotWriteError(f"{path} can't be written: this program didn't write what is there; remove it first")
+        raise CannotWriteError(
+            f"{path} can't be written: this program didn't write what is there, or an earlier release did; remove it first"
+        )
 
 
 def sync(path: Path) -> None:

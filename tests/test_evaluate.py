@@ -255,6 +255,20 @@ def test_saved_agents_are_evaluated_and_compared_with_runs(tmp_path, capsys):
     assert json.loads(record.read_text())[0]["run"]["folder"] == str(path)
 
 
+def test_of_a_comparison_a_damaged_run_is_left_out_with_a_word(pendulum, tmp_path, capsys):
+    damaged, gone = make_run(tmp_path / "damaged", "Pendulum-v1"), tmp_path / "gone"
+    damaged.config.write_text("settings: [")
+    capsys.readouterr()
+    evaluate.main(["--compare", str(damaged.path), str(pendulum.path), str(gone), "--episodes", "1"])
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2  # headings and the one agent
+    words = [line for line in err.splitlines() if "is left out" in line]
+    assert len(words) == 2
+    assert words[0].startswith(f"evaluate.py: warning: {damaged.path} is left out: {damaged.config} ")
+    assert words[1].startswith(f"evaluate.py: warning: {gone} is left out: ")
+    assert str(damaged.config) in refusal(["--compare", str(damaged.path), str(gone)], capsys)
+
+
 class Own(nn.Tanh):
     """An activation of one's own."""
 

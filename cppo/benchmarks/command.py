@@ -11,7 +11,7 @@ from cppo.benchmarks.problem import Problem
 from cppo.benchmarks.problems import PROBLEMS
 from cppo.benchmarks.running import run_settings
 from cppo.benchmarks.settings_flags import PlotFlags, flags_of, settings_of
-from cppo.command_line import fail, or_fail, parse, show_warnings_plainly
+from cppo.command_line import check_word, or_fail, parse, show_warnings_plainly
 
 PROGRAM = "python -m cppo.benchmarks"
 ACTIONS = ("run", "sweep", "plot")
@@ -38,11 +38,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if args == ["list"]:
         print(describe())
         return 0
-    if args[0] not in PROBLEMS:
-        fail(PROGRAM, f"problem {args[0]!r} is unknown; choose one of {', '.join(PROBLEMS)}, or list")
-    if len(args) < 2 or args[1] not in ACTIONS:
-        given = repr(args[1]) if len(args) > 1 else "nothing"
-        fail(PROGRAM, f"{given} is no action; choose one of {', '.join(ACTIONS)}")
+    check_word(PROGRAM, "problem", args[0], [*PROBLEMS, "list"])
+    check_word(PROGRAM, "action", args[1] if len(args) > 1 else "", ACTIONS)
     problem = PROBLEMS[args[0]]
     return plot(problem, args[2:]) if args[1] == "plot" else run(problem, args[1] == "sweep", args[2:])
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from cppo.command_line import BAD_INPUT
 from cppo.files import check_ours, check_writable
 from cppo.report.film import check_film
 from cppo.report.friction_plot import check_plot
@@ -95,15 +98,35 @@ class EvaluateFlags:
         return TrainedAgent.load_saved(path, env_id, self.env_module or module)
 
 
+def readable(flags: EvaluateFlags) -> Iterator[TrainedAgent]:
+    """Read the agents, those of a comparison that can be.
+
+    :raises Exception: one of ``BAD_INPUT``, where none can
+    """
+    failed: list[tuple[Path, Exception]] = []
+    for path in flags.paths:
+        try:
+            yield flags.agent(path)
+        except BAD_INPUT as error:
+            failed.append((path, error))
+    if len(failed) == len(flags.paths):
+        raise failed[0][1]
+    for path, reason in failed:
+        warnings.warn(f"{path} is left out: {reason}", stacklevel=2)
+
+
 def prepare(flags: EvaluateFlags) -> tuple[dict[str, TrainedAgent], list[float | None]]:
-    """Read agents and frictions; finds bad input of any kind before the long work starts."""
+    """Read agents and frictions; finds bad input of any kind before the long work starts.
+
+    Of several agents those that can't be read are left out, with a warning that says why.
+    """
     flags.check()
     if flags.json is not None:
         check_writable(flags.json)
         check_ours(flags.json)
     if flags.plot is not None:
         check_plot(flags.plot)
-    agents = together([flags.agent(path) for path in flags.paths])
+    agents = together(list(readable(flags)))
     frictions = shared_grounds(agents, flags.friction)
     if flags.plot is not None and frictions[0] is None:
         raise ValueError("--plot shows the return against friction, which this environment hasn't")

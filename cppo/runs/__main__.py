@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import yaml
 from tyro.conf import Positional, arg, subcommand
 
-from cppo.command_line import or_fail, parse, run
+from cppo.command_line import check_word, or_fail, parse, run
 from cppo.reading import shown
 from cppo.runs.folder import RunFolder
 from cppo.runs.overview import Overview, age, listing
@@ -65,6 +66,9 @@ COMMANDS = Annotated[ListFlags, subcommand("list")] | Annotated[ShowFlags, subco
 
 def main(args: list[str] | None = None) -> None:
     """Parse, read, print."""
+    words = sys.argv[1:] if args is None else args
+    if words and not words[0].startswith("-"):
+        check_word(PROGRAM, "command", words[0], ("list", "show"))
     flags = parse(COMMANDS, PROGRAM, DESCRIPTION, args=args)  # type: ignore[arg-type, var-annotated]
     print(or_fail(PROGRAM, flags.text))
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from cppo.files import naming, replacing, sync
 from cppo.reading import read_rows
 
+STEPS = "time/total_timesteps"
 Position = dict[str, Any]
 """Where a table stood: its columns, how many rows it had, and its SHA-256, which earlier releases left out."""
 
@@ -82,7 +84,18 @@ class CsvLog(KVWriter):
             raise ValueError(
                 f"{self.path} is not the table that the checkpoint belongs to: rows or columns are missing"
             )
+        self._check_order(rows)
         return [row[: len(self._columns)] for row in rows]
+
+    def _check_order(self, rows: Sequence[Sequence[str]]) -> None:
+        """Refuse a table whose steps don't count up; of one without a digest nothing else would show it."""
+        if STEPS in self._columns:
+            cells = [row[self._columns.index(STEPS)] for row in rows]
+            steps = [int(cell) if cell.isdecimal() else -1 for cell in cells]
+            if not all(earlier < later for earlier, later in itertools.pairwise(steps)):
+                raise ValueError(
+                    f"{self.path} is not the table that the checkpoint belongs to: its rows are out of order"
+                )
 
     def _content(self, rows: list[list[str]]) -> bytes:
         """The whole table; earlier rows have nothing in new columns."""

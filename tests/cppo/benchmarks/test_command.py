@@ -112,7 +112,8 @@ def test_without_numba_the_extra_is_named(tmp_path, monkeypatch, capsys):
     ("args", "message"),
     [
         (["chess"], "problem 'chess' is unknown; choose one of regression"),
-        (["regression", "fly"], "'fly' is no action; choose one of run, sweep, plot"),
+        (["regresion"], "did you mean regression?"),
+        (["regression", "fly"], "action 'fly' is unknown; choose one of run, sweep, plot"),
         (["regression", "run", "--learner", "magic"], "--learner 'magic' is unknown"),
         (["mnist", "run", "--data-dir", "nowhere"], "--data-dir nowhere holds no train-images-idx3-ubyte"),
         (["images", "run", "--data-dir", "nowhere"], "--data-dir nowhere holds no classes"),

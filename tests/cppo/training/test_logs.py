@@ -91,6 +91,17 @@ def test_changed_figures_are_refused_if_they_were_signed_for(path, change):
     CsvLog(path, {"columns": ["a", "b"], "rows": 2})  # as earlier releases wrote it
 
 
+def test_rows_out_of_order_are_refused_even_without_a_digest(path):
+    """As a run of an earlier release has them."""
+    path.write_text("a,time/total_timesteps\n1,20\n2,10\n3,30\n")
+    position = {"columns": ["a", "time/total_timesteps"], "rows": 3}
+    with pytest.raises(ValueError, match=r"progress\.csv is not the table .*: its rows are out of order"):
+        CsvLog(path, position)
+    assert path.read_text().startswith("a,time/total_timesteps\n1,20\n2,10")  # nothing was lost
+    path.write_text("a,time/total_timesteps\n1,10\n2,20\n3,30\n")
+    assert CsvLog(path, position).position["rows"] == 3
+
+
 def test_a_table_that_is_gone_is_named(path):
     with pytest.raises(ValueError, match=r"progress\.csv is missing, and the checkpoint needs it"):
         CsvLog(path, {"columns": ["a"], "rows": 1})
