@@ -122,7 +122,8 @@ def check_ours(path: Path, mark: str = MARK) -> None:
         ends += file.read(MARK_BYTES)
     if size and mark.encode() not in ends:
         raise CannotWriteError(
-            f"{path} can't be written: this program didn't write what is there (or an earlier release); remove it first"
+            f"{path} can't be written: this program didn't write what is there, or an earlier release did; "
+            "remove it first"
         )
 
 

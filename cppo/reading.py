@@ -24,6 +24,8 @@ TENSOR_BYTES = 4 * 2**30
 """Largest file or zip member of tensors, as it is and unpacked."""
 ROW_BYTES = 2**20
 """Longest line of a table; a run's have hundreds."""
+MOST_CHARACTERS = 2000
+"""Of a message; values that are quoted in one may have millions."""
 DEPTH = 32
 """Deepest nesting; a checkpoint of several wrapped environments has about 12."""
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -49,8 +51,9 @@ def shown(text: str) -> str:
 
 
 def one_line(message: object) -> str:
-    """A message or error as one line for a terminal."""
-    return shown(" ".join(str(message).split()))
+    """A message or error as one line for a terminal, cut where it is no longer read."""
+    line = shown(" ".join(str(message)[:MOST_CHARACTERS].split()))
+    return line if len(line) < MOST_CHARACTERS else line[: MOST_CHARACTERS - 3] + "..."
 
 
 @contextlib.contextmanager

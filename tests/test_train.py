@@ -87,9 +87,9 @@ def test_the_table_of_figures(trained):
     # wait 4 steps; the accumulated share .05 * 8 = .4 a step is at most 35 * .4 = 14 in each of 4 layers.
     assert [int(row["train/n_updates"]) for row in rows] == list(range(2, 21, 2))
     assert 0 < float(last["cbp/total_replaced"]) <= 4 * 14
-    layers = {key.split("/")[0] for key in last if key.startswith("cbp_")}
-    assert layers == {"cbp_policy_net.0", "cbp_policy_net.2", "cbp_value_net.0", "cbp_value_net.2"}
-    assert sum(float(last[f"{layer}/total_replaced"]) for layer in layers) == float(last["cbp/total_replaced"])
+    layers = {key.split("/")[1] for key in last if key.startswith("cbp/") and key.count("/") == 2}
+    assert layers == {"actor.0", "actor.1", "critic.0", "critic.1"}
+    assert sum(float(last[f"cbp/{layer}/total_replaced"]) for layer in layers) == float(last["cbp/total_replaced"])
 
 
 def test_tensorboard_shows_the_same_figures(trained):

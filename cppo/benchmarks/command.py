@@ -12,6 +12,7 @@ from cppo.benchmarks.problems import PROBLEMS
 from cppo.benchmarks.running import run_settings
 from cppo.benchmarks.settings_flags import PlotFlags, flags_of, settings_of
 from cppo.command_line import check_word, or_fail, parse, show_warnings_plainly
+from cppo.files import naming, replacing
 
 PROGRAM = "python -m cppo.benchmarks"
 ACTIONS = ("run", "sweep", "plot")
@@ -63,8 +64,8 @@ def run(problem: Problem[Any], is_sweep: bool, args: Sequence[str]) -> int:
     command = [PROGRAM, problem.name, "sweep" if is_sweep else "run", *args]
     or_fail(PROGRAM, run_settings, problem, settings, root, command, given.jobs)
     wanted = {each.name() for each in settings}
-    results = [result for result in read_results(problem, root) if result.settings.name() in wanted]
-    print(table(problem, results, 1), end="")
+    results = [each for each in or_fail(PROGRAM, read_results, problem, root) if each.settings.name() in wanted]
+    print(or_fail(PROGRAM, table, problem, results, 1), end="")
     print(f"results: {root}; figures: {PROGRAM} {problem.name} plot --results {shlex.quote(str(root))}")
     return 0
 
@@ -74,10 +75,15 @@ def plot(problem: Problem[Any], args: Sequence[str]) -> int:
     flags = parse(PlotFlags, f"{PROGRAM} {problem.name} plot", "Draw results.", args=args)
     results = or_fail(PROGRAM, read_results, problem, flags.results)
     results = or_fail(PROGRAM, choose, results, flags.only)
-    text = table(problem, results, flags.bin_width)
+    text = or_fail(PROGRAM, table, problem, results, flags.bin_width)
     image = flags.results / f"{flags.name}.png"
-    image.with_suffix(".md").write_text(text)
+    or_fail(PROGRAM, _write, image.with_suffix(".md"), text)
     or_fail(PROGRAM, draw, problem, results, image, flags.bin_width, flags.units)
     print(text, end="")
     print(f"{image.with_suffix('.md')} {image}")
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    with naming(path), replacing(path) as partial:
+        partial.write_text(text)

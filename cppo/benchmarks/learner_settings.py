@@ -3,11 +3,11 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args, get_type_hints
+from typing import Any, ClassVar, Literal, get_type_hints
 
 from typing_extensions import Self
 
-from cppo.settings.limits import COUNT, DECAY, NOT_NEGATIVE, SHARE, Range, flag
+from cppo.settings.limits import COUNT, DECAY, NOT_NEGATIVE, SHARE, Range, check_type, flag
 from cppo.settings.settings import UtilityName
 
 OptimizerName = Literal["sgd", "adam"]
@@ -105,9 +105,9 @@ class LearnerSettings:
         kinds = get_type_hints(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            names = [name for part in (kinds[field.name], *get_args(kinds[field.name])) for name in _literals(part)]
-            if names and value is not None and value not in names:
-                raise ValueError(f"{flag(field.name)} {value!r} is not allowed: choose one of {', '.join(names)}")
+            check_type(flag(field.name), value, kinds[field.name])
+            if value is None and field.default is not None:
+                raise ValueError(f"{flag(field.name)} needs a value")
         if self.momentum and self.optimizer == "adam":
             raise ValueError("--momentum has no effect with --optimizer adam")
         for key, (lowest, highest, words) in self.RANGES.items():
@@ -149,7 +149,3 @@ class LearnerSettings:
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values."""
         return dataclasses.asdict(self)
-
-
-def _literals(kind: Any) -> tuple[str, ...]:
-    return tuple(name for name in get_args(kind) if isinstance(name, str))

@@ -37,6 +37,7 @@ def curve(rows: Sequence[Row], when: str, measure: str, bin_width: int = 1) -> C
     :param when: the column that counts time
     :param measure: the column
     :param bin_width: how many successive times are averaged; times left over at the end are dropped
+    :raises ValueError: if there are fewer
     """
     times = sorted({row[when] for row in rows})
     seeds = sorted({row["seed"] for row in rows})
@@ -45,6 +46,8 @@ def curve(rows: Sequence[Row], when: str, measure: str, bin_width: int = 1) -> C
     of_seed = {seed: number for number, seed in enumerate(seeds)}
     for row in rows:
         table[of_seed[row["seed"]], place[row[when]]] = row[measure]
+    if bin_width > len(times):
+        raise ValueError(f"--bin-width {bin_width} is not allowed: there are results of {len(times)} times")
     whole = len(times) // bin_width * bin_width
     binned = table[:, :whole].reshape(len(seeds), -1, bin_width).mean(axis=2)
     return Curve(np.array(times[:whole]).reshape(-1, bin_width)[:, -1], binned)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from cppo.benchmarks.learning_curve import Curve, curve
 from cppo.benchmarks.problem import Problem, Row
 from cppo.benchmarks.results_folder import ResultFolder
 from cppo.files import replacing
+from cppo.reading import UnreadableError
 from cppo.settings.limits import flag
 from cppo.statistics import Estimate
 
@@ -25,22 +27,34 @@ class Result(NamedTuple):
 
 
 def read_results(problem: Problem[Any], root: Path) -> list[Result]:
-    """Read what is done of a problem's settings in a folder.
+    """Read what is done of a problem's settings in a folder; what can't be read is left out with a warning.
 
     :raises FileNotFoundError: if there are no results
-    :raises ValueError: if some can't be read
     """
-    folders = [ResultFolder(path.parent) for path in sorted(root.glob("*/config.yaml"))]
-    found = [folder for folder in folders if folder.record().get("problem") == problem.name]
-    settings = [folder.settings_of(problem.settings) for folder in found]
-    results = [Result(each, folder.results(each.n_rows)) for folder, each in zip(found, settings, strict=True)]
-    results = [result for result in results if result.rows]
+    results = []
+    for path in sorted(root.glob("*/config.yaml")):
+        try:
+            results += _results(problem, ResultFolder(path.parent))
+        except (OSError, ValueError) as error:
+            warnings.warn(f"{path.parent} is left out: {error}", stacklevel=2)
     if not results:
         raise FileNotFoundError(f"{root} holds no results of {problem.name}; `run` or `sweep` makes some")
     learners = list(problem.settings.PRESETS)
     return sorted(
         results, key=lambda result: (learners.index(result.settings.learner), -(result.settings.step_size or 0))
     )
+
+
+def _results(problem: Problem[Any], folder: ResultFolder) -> list[Result]:
+    """The results in a folder; none if they are another problem's, or no seed is done."""
+    if folder.record().get("problem") != problem.name:
+        return []
+    settings = folder.settings_of(problem.settings)
+    rows = folder.results(settings.n_rows)
+    missing = {problem.when, problem.measure, *INTERNALS}.difference(*rows[:1])
+    if rows and missing:
+        raise UnreadableError(folder.progress, f"it has no column {min(missing)}")
+    return [Result(settings, rows)] if rows else []
 
 
 def differing(results: Sequence[Result]) -> list[str]:

@@ -53,7 +53,7 @@ class ResultFolder(RunFolder):
         """
         try:
             return kind(**self.record()["settings"]).resolved()
-        except TypeError as error:
+        except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{self.config} is not the configuration of results: {error}") from error
 
     def results(self, n_rows: int) -> list[Row]:

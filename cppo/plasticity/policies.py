@@ -1,7 +1,5 @@
 """The hidden layers of a policy of stable-baselines3: what they are called, and their features on a batch."""
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,20 +9,9 @@ from torch import Tensor
 from cppo.layers.gradient_graph import find_first_readers
 from cppo.layers.sort_out import sort_out
 from cppo.plasticity.layers import MeasuredLayer, bounded, features_of
+from cppo.sb3.layer_names import layer_names
 from cppo.sb3.policy_layers import runs_on_zeros, trace_policy, trained_networks
 from cppo.sb3.policy_runs import run_network
-
-SHORT_NAMES = (
-    (r"^mlp_extractor\.policy_net\b", "actor"),
-    (r"^mlp_extractor\.value_net\b", "critic"),
-    (r"^(pi_|vf_|)features_extractor\b", lambda found: "critic.features" if found[1] == "vf_" else "features"),
-    (r"\bfeatures_extractor\b", "features"),
-    (r"\.(latent_pi|mu|cnn|linear|extractors)\b", ""),
-    (r"^(\w+)\.\1\b", r"\1"),
-    (r"(\.\d+)+$", ""),
-)
-"""From a module's path in a policy to the name of the network it is part of: ``mlp_extractor.policy_net.2`` is part of
-``actor``, ``critic.qf0.0`` of ``critic.qf0``, ``q_net.q_net.0`` of ``q_net``."""
 
 
 def find_measured_layers(policy: BasePolicy) -> list[MeasuredLayer]:
@@ -38,25 +25,15 @@ def find_measured_layers(policy: BasePolicy) -> list[MeasuredLayer]:
     """
     traced = trace_policy(policy)
     readers = find_first_readers(policy, runs_on_zeros(policy))
-    numbers: Counter[str] = Counter()
+    names = layer_names(policy)
     layers = []
     for units in traced:
         hidden_layer = next(iter(sort_out([units])[0]), None)
         reader = readers.get(units.incoming) if hidden_layer is None else hidden_layer.outgoing[0]
         if reader is not None:
-            network = network_name(units.name)
             saturates = None if hidden_layer is None else bounded(hidden_layer.activation)
-            name = f"{network}.{numbers[network]}"
-            layers.append(MeasuredLayer(name, units.incoming, reader, hidden_layer, saturates))
-            numbers[network] += 1
+            layers.append(MeasuredLayer(names[units.incoming], units.incoming, reader, hidden_layer, saturates))
     return layers
-
-
-def network_name(path: str) -> str:
-    """The name of the network that a module is part of, from the module's path in a policy."""
-    for pattern, name in SHORT_NAMES:
-        path = re.sub(pattern, name, path)
-    return path
 
 
 def collect_features(

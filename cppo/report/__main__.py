@@ -57,7 +57,7 @@ def main(args: list[str] | None = None) -> None:
         fail(PROGRAM, f"none of the runs can be read: {'; '.join(left_out.values())}")
     for name, reason in left_out.items():
         say(f"{name} is left out: {reason}")
-    comparison = compare(records)
+    comparison = or_fail(PROGRAM, compare, records)
     for note in comparison.unfinished:
         say(note)
     or_fail(PROGRAM, write, flags, comparison, left_out)

@@ -10,7 +10,7 @@ import numpy as np
 from cppo.report.explanation import explain
 from cppo.report.insides import inside_columns
 from cppo.report.records import RETURN, Record, methods, task
-from cppo.report.trained_agent import phase_steps
+from cppo.report.trained_agent import MOST_PHASES, phase_steps
 from cppo.statistics import FEW, Estimate, estimate_curve, estimate_iqm, estimate_superiority
 
 LAST_PART = 1 / 3
@@ -88,7 +88,10 @@ class Comparison:
 
 
 def compare(records: Sequence[Record]) -> Comparison:
-    """Compare runs of one task, at least one, by method."""
+    """Compare runs of one task, at least one, by method.
+
+    :raises ValueError: for more phases than can be shown
+    """
     phases = _phases(records)
     rollout = max((record.settings.n_steps or 1) * record.settings.n_envs for record in records)
     edges, edges_of_insides = (_edges(phases, rollout, most) for most in (MOST_BINS, MOST_BINS_OF_INSIDES))
@@ -146,8 +149,11 @@ class _Strata:
 def _phases(records: Sequence[Record]) -> list[Phase]:
     settings = records[0].settings
     length = settings.change_every or settings.total_timesteps
+    due = -(-settings.total_timesteps // length)
+    if due > MOST_PHASES:
+        raise ValueError(f"these runs have {due:,} phases; a report shows at most {MOST_PHASES:,}")
     phases = []
-    for number in range(-(-settings.total_timesteps // length)):
+    for number in range(due):
         met = {record.friction(number) for record in records if number in record.phases}
         phases.append(Phase(number, *phase_steps(records[0].settings, number), sorted(f for f in met if f is not None)))
     return phases

@@ -14,7 +14,8 @@ def inside_columns(records: Iterable[Record]) -> Iterator[tuple[tuple[str, str],
     """Measure and layer of each such column, with its name.
 
     ``plasticity/actor.0/dead_share`` is measure ``plasticity/dead_share`` of layer ``actor.0``; ``cbp/replaced`` and
-    ``cbp_policy_net.0/replaced`` are measure ``cbp/replaced`` of all layers and of ``policy_net.0``.
+    ``cbp/actor.0/replaced`` are measure ``cbp/replaced`` of all layers and of ``actor.0``, as is what earlier releases
+    called ``cbp_policy_net.0/replaced``, of ``policy_net.0``.
     """
     for column in sorted({column for record in records for column in record.columns}):
         first, *layer, measure = column.split("/")

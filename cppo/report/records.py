@@ -79,6 +79,8 @@ class Record:
             raise FileNotFoundError(f"{folder.progress} is missing: nothing was trained yet") from error
         if not len(columns.get(STEP, ())):
             raise ValueError(f"{folder.progress} holds no row with {STEP}: nothing was trained yet, or it is not ours")
+        if (np.diff(columns[STEP]) <= 0).any():
+            raise ValueError(f"{folder.progress} is no table of a run: its rows are out of order")
         if ENDED not in columns or not np.isfinite(columns.get(RETURN, np.array(np.nan))).any():
             raise ValueError(f"{folder.progress} tells no {RETURN}: no episode has ended, or an older version wrote it")
         record = folder.record()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cppo.report.evaluation import Result
 from cppo.report.records import Record
-from cppo.report.trained_agent import TrainedAgent, friction_schedule
+from cppo.report.trained_agent import MOST_PHASES, TrainedAgent, friction_schedule
 from cppo.statistics import interquartile_mean
 
 FORGOTTEN, UNLEARNED = 0.75, 0.5
@@ -77,7 +77,8 @@ def _ends_of_table(agent: TrainedAgent) -> dict[int, float]:
         record = Record.read(agent.folder.path, insides=False)
     except (OSError, ValueError):
         return {}
-    return {phase: record.phase_end(phase) for phase in set(record.phases[record.phases >= 0].tolist())}
+    phases = sorted(set(record.phases[record.phases >= 0].tolist()))
+    return {phase: record.phase_end(phase) for phase in phases[-MOST_PHASES:]}
 
 
 def _verdict(then: float, now: float, best: float, is_last: bool) -> str | None:

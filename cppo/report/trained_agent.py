@@ -20,6 +20,9 @@ from cppo.training.trained_policy import read_policy, read_saved
 from cppo_envs.arguments import friction_coefficient
 from cppo_envs.friction import FrictionSchedule
 
+MOST_PHASES = 1000
+"""More of them aren't told apart in an evaluation or a report, which would take days."""
+
 
 class Moment(NamedTuple):
     """How far an episode is.
@@ -92,18 +95,28 @@ class TrainedAgent:
     @property
     def last_friction(self) -> float | None:
         """The ground friction it was trained on last; None without a friction schedule."""
-        met = self._frictions_met()
-        return met[-1] if met else None
+        if not self.settings.is_slippery or self.phases_met == set():
+            return None
+        schedule = friction_schedule(self.settings)
+        return schedule.friction(max(self.phases_met) if self.phases_met else self._last_due(schedule))
+
+    def _last_due(self, schedule: FrictionSchedule) -> int:
+        return schedule.phase(max(self.steps_trained - 1, 0))
 
     def _frictions_met(self) -> list[float]:
-        """The ground frictions of its training, in the order met; empty without a friction schedule."""
+        """The ground frictions of its training, each once, in the order met; empty without a friction schedule.
+
+        :raises ValueError: if they are too many to evaluate it on each
+        """
         if not self.settings.is_slippery:
             return []
         schedule = friction_schedule(self.settings)
-        phases = self.phases_met
-        if phases is None:
-            phases = set(range(schedule.phase(max(self.steps_trained - 1, 0)) + 1))
-        return [schedule.friction(phase) for phase in sorted(phases)]
+        phases = range(self._last_due(schedule) + 1) if self.phases_met is None else sorted(self.phases_met)
+        if schedule.values is not None and self.phases_met is None:
+            phases = phases[: len(schedule.values)]  # then they come back
+        if len(phases) > MOST_PHASES:
+            raise ValueError(f"give --friction: the agent of {self.folder.path} was trained on {len(phases):,} of them")
+        return list(dict.fromkeys(map(schedule.friction, phases)))
 
     def grounds(self, frictions: Sequence[float] | None) -> list[float | None]:
         """The frictions to evaluate at, each once.
@@ -113,10 +126,10 @@ class TrainedAgent:
         :raises ValueError: for a friction that is not a finite number above 0, or where there is none to choose
         """
         if not frictions:
-            met = list(dict.fromkeys(self._frictions_met()))
+            met = self._frictions_met()
             if self.settings.is_slippery and not met:
                 raise ValueError(f"give --friction: {self.folder.path} doesn't tell on which its agent was trained")
-            return list(met) or [None]
+            return [*met] or [None]
         if not (self.settings.is_slippery or self._is_fast_ant):
             ours = ", ".join((*cppo_envs.CHANGING, "FastAnt-v0"))
             raise ValueError(f"--friction has no effect in {self.settings.env}; it is for {ours}")

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from cppo.files import naming, partial_name, remove, sweep, sync
-from cppo.reading import TENSOR_BYTES, UnreadableError, parse_tensors, read_bytes, read_json
+from cppo.reading import TENSOR_BYTES, UnreadableError, of_shape, parse_tensors, read_bytes, read_json
 from cppo.runs.signature import sign, signed_by_us
 
 FORMAT = 1
@@ -35,6 +35,8 @@ NAME = re.compile("step-([0-9]{1,18})")
 SHAPE = {"format": int, "steps": int, "sha256": str, "signature": str | None}
 """Of a manifest."""
 ARRAY, SCALAR = "numpy array", "numpy scalar"
+KINDS = "biuf"
+"""Of numpy's numbers: bool, whole, whole and not negative, float."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,8 @@ def read(path: Path, device: str | None = "cpu") -> Checkpoint:
     if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
         raise ValueError(f"checkpoint {path} is damaged: its {STATE} is not what was written")
     try:
-        state = unpack(parse_tensors(content, path, device))
-    except (UnreadableError, TypeError, ValueError) as error:
+        state = of_shape(unpack(parse_tensors(content, path, device)), {})
+    except Exception as error:  # of which strange values raise many
         raise ValueError(f"checkpoint {path} holds something else than plain values and tensors") from error
     return Checkpoint(path, manifest["steps"], state, signed_by_us(manifest))
 
@@ -166,9 +168,9 @@ def pack(value: Any, where: str = "state") -> Any:
         return type(value)([pack(each, f"{where}[{number}]") for number, each in enumerate(value)])
     if isinstance(value, Tensor):
         return value.detach()
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+    if isinstance(value, np.ndarray) and value.dtype.kind in KINDS:
         return {ARRAY: torch.from_numpy(value.copy(order="C"))}
-    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+    if isinstance(value, np.generic) and value.dtype.kind in KINDS:
         return {SCALAR: value.dtype.name, "value": value.item()}
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -181,7 +183,10 @@ def unpack(value: Any) -> Any:
         if value.keys() == {ARRAY}:
             return value[ARRAY].numpy()
         if value.keys() == {SCALAR, "value"}:
-            return np.dtype(value[SCALAR]).type(value["value"])
+            kind = np.dtype(value[SCALAR])
+            if kind.kind not in KINDS:
+                raise ValueError(f"{kind} is no kind of number")
+            return kind.type(value["value"])
         return {key: unpack(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return type(value)([unpack(each) for each in value])

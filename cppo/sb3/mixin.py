@@ -18,6 +18,7 @@ from cppo.cbp.utilities import Utility, find_utility
 from cppo.cbp.watched_layer import WatchedLayer
 from cppo.checks import check_hyperparameters
 from cppo.sb3.announcements import Announcements
+from cppo.sb3.layer_names import layer_names
 from cppo.sb3.own_files import STATE, NotForPlain, is_loading, setting
 from cppo.sb3.per_optimizer import ContinualBackpropPerOptimizer, watch_policy
 from cppo.sb3.policy_layers import LayersOf, find_policy_layers, layers_by_hand, trained_networks
@@ -253,18 +254,19 @@ class ContinualBackpropMixin(Algorithm):
         self._replaced_when_logged = now
         self.logger.record("cbp/replaced", sum(now) - sum(before))
         self.logger.record("cbp/total_replaced", sum(now))
+        names = layer_names(self.policy)
         for layer, *counts in zip(self.continual_backprop.layers, before, now, strict=True):
-            for name, value in _layer_figures(layer, *counts):
-                self.logger.record(name, value, exclude="stdout")
+            name = names.get(layer.hidden_layer.incoming, layer.name)
+            for figure, value in _layer_figures(layer, *counts):
+                self.logger.record(f"cbp/{name}/{figure}", value, exclude="stdout")
         super().dump_logs(*args, **kwargs)
 
 
 def _layer_figures(layer: WatchedLayer, before: int, now: int) -> Iterator[tuple[str, float]]:
     """Yield what to log of a layer: units replaced since the last time and so far, quantiles of age and utility."""
-    name = f"cbp_{layer.name.removeprefix('mlp_extractor.')}"
-    yield f"{name}/replaced", now - before
-    yield f"{name}/total_replaced", now
+    yield "replaced", now - before
+    yield "total_replaced", now
     for key, values in (("age", layer.age.float()), ("utility", layer.utility)):
         levels = torch.tensor(list(QUANTILES.values()), device=values.device)
         for quantile, value in zip(QUANTILES, values.quantile(levels).tolist(), strict=True):
-            yield f"{name}/{key}_{quantile}", value
+            yield f"{key}_{quantile}", value

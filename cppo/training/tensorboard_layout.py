@@ -56,8 +56,6 @@ EXPLORATION: Layout = {"5. Exploration": {"standard deviation of the actions": [
 def write_layout(model: PPO, with_plasticity: bool, is_continual: bool) -> None:
     """Tell TensorBoard how to arrange the curves of a run; nothing is done where its logger doesn't write for it.
 
-    A layer has the same name in all charts, whatever its tags are.
-
     :param with_plasticity: whether it is measured
     :param is_continual: whether the run has continual backpropagation
     """
@@ -95,11 +93,8 @@ def _plasticity(layers: Iterable[MeasuredLayer]) -> Layout:
 
 
 def _continual_backprop(layers: Iterable[MeasuredLayer]) -> Layout:
-    watched = {layer.name: layer.record.name for layer in layers if layer.record is not None}
+    watched = [layer.name for layer in layers if layer.record is not None]
     return {
-        f"3. Continual backpropagation: {words}": {
-            name: [rf"^cbp_{re.escape(path.removeprefix('mlp_extractor.'))}/{measure}$"]
-            for name, path in watched.items()
-        }
+        f"3. Continual backpropagation: {words}": {name: [rf"^cbp/{re.escape(name)}/{measure}$"] for name in watched}
         for measure, words in CONTINUAL_BACKPROP.items()
     }

@@ -149,3 +149,4 @@ def test_tensors_are_plain_and_stand_there_once():
 def test_nothing_reaches_a_terminal_that_steers_it():
     assert shown("a\x1b]0;x\x07\x9b\u202e b\udcff é") == r"a\x1b]0;x\x07\x9b\u202e b\udcff é"
     assert one_line("two\nlines\r\x1b[1A") == r"two lines \x1b[1A"
+    assert len(one_line("\x1b" * 10**6)) == 2000 and one_line("x" * 2000).endswith("x...")

@@ -94,6 +94,44 @@ def test_plot_writes_table_and_figure(tmp_path, capsys):
     assert "| cbp |" in table and "| linear |" not in table
 
 
+DAMAGES = {
+    "heading": ("progress.csv", "step", "stop", "it has no column step"),
+    "figure": ("progress.csv", "200", "many", "can't be read: could not convert string to float: 'many'"),
+    "type": ("config.yaml", "units: 5", "units: [5]", r"--units [5] is not allowed: it must be of type int"),
+    "nothing": ("config.yaml", "units: 5", "units:", r"--units needs a value"),
+    "text": ("config.yaml", "settings:", "settings: [", "can't be read"),
+}
+
+
+@pytest.mark.parametrize(("name", "old", "new", "reason"), DAMAGES.values(), ids=DAMAGES)
+def test_damaged_results_are_left_out_with_a_word(tmp_path, capsys, name, old, new, reason):
+    regression("sweep", "--learner", "bp", "linear", *SHORT, "--output", str(tmp_path))
+    damaged = min(tmp_path.iterdir())
+    assert damaged.name.startswith("bp")
+    text = (damaged / name).read_text()
+    (damaged / name).write_text(text.replace(old, new, 1))
+    capsys.readouterr()
+    assert regression("plot", "--results", str(tmp_path)) == 0
+    out, err = capsys.readouterr()
+    assert "| linear |" in out and "| bp |" not in out
+    (line,) = err.splitlines()
+    assert line.startswith(f"python -m cppo.benchmarks: warning: {damaged} is left out: ") and reason in line
+
+
+def test_a_table_or_figure_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    regression("run", *SHORT, "--output", str(tmp_path))
+    (tmp_path / "results.md").mkdir()
+    for flags, reason in {
+        ("--bin-width", "9"): "--bin-width 9 is not allowed: there are results of 2 times",
+        (): "results.md can't be written: it is not a file",
+    }.items():
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            regression("plot", "--results", str(tmp_path), *flags)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert end.value.code == 2 and reason in line
+
+
 def test_list_names_problems_and_learners(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out

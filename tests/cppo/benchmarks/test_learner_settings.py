@@ -29,7 +29,7 @@ def test_a_folder_in_the_settings_makes_no_folders_of_the_name():
         ({"learner": "linear", "activation": "relu"}, "--activation has no effect with --learner linear"),
         ({"step_size": 0.0}, r"--step-size 0.0 is not allowed: it must be finite and above 0"),
         ({"step_size": float("nan")}, "--step-size nan is not allowed"),
-        ({"activation": "sine"}, "--activation 'sine' is not allowed: choose one of relu, tanh"),
+        ({"activation": "sine"}, "--activation 'sine' is not allowed: it must be one of relu, tanh"),
         ({"steps": 50_000}, "--steps 50000 is not allowed: it must be a multiple of --bin-steps"),
     ],
 )

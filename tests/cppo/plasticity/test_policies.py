@@ -8,7 +8,7 @@ from sb3_contrib import QRDQN, TQC, CrossQ, RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from torch import nn
 
-from cppo.plasticity.policies import collect_features, find_measured_layers, network_name
+from cppo.plasticity.policies import collect_features, find_measured_layers
 
 SMALL = {"net_arch": [4, 3]}
 CRITICS = ["critic.qf0.0", "critic.qf0.1", "critic.qf1.0", "critic.qf1.1"]
@@ -47,24 +47,6 @@ class Pictures(gym.Env):
 )
 def test_layers_are_named_by_network_and_number(algorithm, policy, env, names):
     assert [layer.name for layer in find_measured_layers(make(algorithm, policy, env).policy)] == names
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("features_extractor.cnn.2", "features"),
-        ("features_extractor.linear.0", "features"),
-        ("vf_features_extractor.cnn.0", "critic.features"),
-        ("features_extractor.extractors.image.cnn.4", "features.image"),
-        ("actor.features_extractor.cnn.0", "actor.features"),
-        ("q_net.features_extractor.linear.0", "q_net.features"),
-        ("q_net.q_net.0", "q_net"),
-        ("actor.mu.0", "actor"),
-        ("body.fc1", "body.fc1"),
-    ],
-)
-def test_networks_are_named_by_their_place_in_the_policy(path, name):
-    assert network_name(path) == name
 
 
 def test_features_are_what_the_readers_are_given():

@@ -118,7 +118,7 @@ def story(algo: str, seed: int, phases: int = 4, phase_steps: int = 20_480) -> l
             row[f"plasticity/{layer}/dead_share"] = (1 - plastic) * 0.6 * talent + 0.02 * generator.random()
             row[f"plasticity/{layer}/effective_rank"] = 180 * plastic + 5 * generator.random()
         if algo.startswith("cppo"):
-            row |= {"cbp/replaced": 2, "cbp_policy_net.0/age_median": step / 12.8}
+            row |= {"cbp/replaced": 2, "cbp/actor.0/age_median": step / 12.8}
         rows.append(row)
     return rows
 

@@ -93,6 +93,13 @@ def test_runs_that_cannot_be_read_are_told_and_the_report_covers_the_rest(write_
     assert all(reason.split(":")[0] in page for reason in told.values())
 
 
+def test_phases_without_end_are_refused(write_story, write_run, tmp_path, capsys):
+    story = rows(write_story(seeds=1)[0] / "progress.csv")
+    run = write_run("endless", story, total_timesteps=10**15, change_every=1)
+    line = refusal([str(run), "--output", str(tmp_path / "report")], capsys)
+    assert "these runs have 1,000,000,000,000,000 phases; a report shows at most 1,000" in line
+
+
 def test_files_of_somebody_else_are_not_overwritten_and_its_own_are(write_story, tmp_path, capsys):
     args = [*(str(run) for run in write_story(seeds=1) if "cppo" in run.name), "--output", str(tmp_path / "report")]
     for name in ("index.html", "summary.csv", "insides/cbp_replaced.svg"):

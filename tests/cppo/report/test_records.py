@@ -47,6 +47,8 @@ def test_a_run_without_figures_is_refused_by_name(write_run, tmp_path):
         "a,b\n1,2\n": r"progress\.csv holds no row with time/total_timesteps",
         "time/total_timesteps,rollout/ep_rew_mean\n100,5\n": r"progress\.csv tells no episodes/return",
         "time/total_timesteps,episodes/return,episodes/ended\n100,,0\n": r"progress\.csv tells no episodes/return",
+        ",".join(NAMES) + "\n200,1,1,0\n100,1,1,0\n": r"progress\.csv is no table of a run: its rows are out of order",
+        ",".join(NAMES) + "\n100,1,1,0\n100,1,1,0\n": r"progress\.csv is no table of a run: its rows are out of order",
         'time/total_timesteps\n"1\r2\x00': r"progress\.csv (holds no row|can't be read)",
     }.items():
         (path / "progress.csv").write_text(content)

@@ -28,6 +28,14 @@ def test_the_frictions_of_training_are_those_of_the_phases_that_took_steps(steps
     assert agent.grounds(None) == met
 
 
+def test_endless_phases_are_not_counted():
+    agent = agent_trained_for(10**15, change_every=1, friction_range=(0.1, 1.0), schedule_seed=5)
+    with pytest.raises(ValueError, match=r"give --friction: the agent of run was trained on 1,000,000,000,000,000 of"):
+        agent.grounds(None)
+    assert agent.grounds([0.5]) == [0.5]
+    assert agent.last_friction == FrictionSchedule(1, (0.1, 1.0), seed=5).friction(10**15 - 1)
+
+
 def test_a_phase_shorter_than_an_episode_that_was_never_met_is_left_out(make_run):
     """Phases of 100 steps in episodes of 300: due were 0 to 6, met were those in which an episode started."""
     pytest.importorskip("pybullet")

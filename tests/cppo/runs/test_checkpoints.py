@@ -155,6 +155,12 @@ def test_without_an_undamaged_one_there_is_an_error(checkpoints):
         checkpoints.newest()
 
 
+def correct_checksum(path):
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["sha256"] = checkpoints_module.hashlib.sha256((path / "state.pt").read_bytes()).hexdigest()
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
 class Trap:
     """Makes a folder when it is unpickled."""
 
@@ -170,12 +176,30 @@ def test_no_code_of_a_checkpoint_is_run(checkpoints, tmp_path, write):
     """Its checksum is right, as whoever plants a trap would see to."""
     path = checkpoints.write(5, state(5), keep=2)
     write({"networks": Trap(tmp_path / "sprung")}, path / "state.pt")
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest["sha256"] = checkpoints_module.hashlib.sha256((path / "state.pt").read_bytes()).hexdigest()
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    correct_checksum(path)
     with pytest.raises(ValueError, match=r"holds something else than plain values and tensors$"):
         read(path)
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        [1],
+        {"a": {"numpy scalar": "int8", "value": 10**6}},
+        {"a": {"numpy scalar": "V8", "value": 10**15}},  # so many bytes
+        {"a": {"numpy scalar": "no kind", "value": 1}},
+        {"a": {"numpy array": 5}},
+        {"a": {"numpy array": torch.zeros(2, device="meta")}},
+        {"a": {"numpy array": torch.zeros(2).to_sparse()}},
+    ],
+)
+def test_values_that_nothing_can_be_made_of_are_refused(checkpoints, planted):
+    path = checkpoints.write(5, state(5), keep=2)
+    torch.save(planted, path / "state.pt")
+    correct_checksum(path)
+    with pytest.raises(ValueError, match=r"holds something else than plain values and tensors$"):
+        read(path)
 
 
 def test_objects_are_refused_before_anything_is_written(checkpoints):

@@ -89,11 +89,18 @@ def test_every_layer_of_every_network_is_logged():
     model.set_logger(Logger(None, [rows]))
     model.learn(96, log_interval=2)
     last = rows.rows[-1]
-    for layer in ("actor.latent_pi.0", "actor.latent_pi.2", "critic.qf0.0", "critic.qf1.2"):
+    for layer in ("actor.0", "actor.1", "critic.qf0.0", "critic.qf1.1"):
         assert {
-            f"cbp_{layer}/{figure}" for figure in ("replaced", "total_replaced", "age_max", "utility_min")
+            f"cbp/{layer}/{figure}" for figure in ("replaced", "total_replaced", "age_max", "utility_min")
         } <= last.keys()
-    assert sum(last[key] for key in last if key.startswith("cbp_") and key.endswith("total_replaced")) > 0
+    assert (
+        sum(
+            last[key]
+            for key in last
+            if key.startswith("cbp/") and key.endswith(("0/total_replaced", "1/total_replaced"))
+        )
+        > 0
+    )
     assert sum(row["cbp/replaced"] for row in rows.rows) == last["cbp/total_replaced"] > 0
 
 

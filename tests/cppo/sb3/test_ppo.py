@@ -172,7 +172,7 @@ def test_each_update_logs_what_was_replaced_in_each_layer():
     model.set_logger(Logger(None, [rows]))
     model.learn(256)
     last = rows.rows[-1]  # written when the fourth rollout is done: it tells of the third update
-    layers = [f"cbp_{network}.{number}" for network in ("policy_net", "value_net") for number in (0, 2)]
+    layers = [f"cbp/{network}.{number}" for network in ("actor", "critic") for number in (0, 1)]
     figures = ["replaced", "total_replaced"] + [
         f"{k}_{q}" for k in ("age", "utility") for q in ("min", "median", "max")
     ]
