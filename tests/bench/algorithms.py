@@ -21,6 +21,8 @@ from cppo import ContinualBackprop
 from cppo.sb3.algorithms import ContinualDQN, ContinualSAC
 
 TURNS = 15
+EXPERIENCE = 300
+"""Steps before learning."""
 AGES = 20
 """Distinct ages in the steady state."""
 
@@ -45,10 +47,11 @@ IMAGES = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8), gym.spaces.Discrete(6)
 
 def with_experience(algorithm: type[OffPolicyAlgorithm], policy: str, spaces: tuple, **options) -> OffPolicyAlgorithm:
     """Build an agent and let it act at random for long enough to fill its buffer, without learning."""
-    model = algorithm(policy, Noise(*spaces), buffer_size=300, learning_starts=300, seed=0, device="cpu", **options)
+    before = {"buffer_size": EXPERIENCE, "learning_starts": EXPERIENCE}
+    model = algorithm(policy, Noise(*spaces), seed=0, device="cpu", **before, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that so short a run replaces nothing
-        model.learn(300, log_interval=None)
+        model.learn(EXPERIENCE, log_interval=None)
     model.train(gradient_steps=2, batch_size=model.batch_size)
     return model
 

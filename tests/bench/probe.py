@@ -19,17 +19,17 @@ from cppo import ContinualBackprop
 from cppo.plasticity.fitting import compare_fitting, random_targets
 from cppo.plasticity.layers import measure_module
 
-TARGETS, STEPS = 300, 500
+TARGETS, STEPS, OBSERVATIONS = 300, 500, 2048
 adam = partial(torch.optim.Adam, lr=1e-3)
 
 
-def gather(count: int = 2048) -> Tensor:
+def gather() -> Tensor:
     """Observations of the ant under random actions."""
     env = gym.make("FastAnt-v0")
     env.action_space.seed(0)
     env.reset(seed=0)
     seen = []
-    while len(seen) < count:
+    while len(seen) < OBSERVATIONS:
         observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
         seen.append(observation)
         if terminated or truncated:

@@ -26,19 +26,26 @@ from tests.bench.tiny import shrink
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # of so short runs: that nothing will be replaced
     shrink(setattr)
-    names, sys.argv[1:] = sys.argv[1].split(","), sys.argv[2:]
-    for name in names:
+    for benchmark in sys.argv[1:]:
+        name, *sys.argv[1:] = benchmark.split()
         print("==", name, flush=True)
         import_module(f"tests.bench.{name}").main()
 """
 
 
-def run(folder, names, *arguments):
-    """Run benchmarks in a process of their own, as they take cores and leave ants behind; return what each printed."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def printed(folder):
+    """What each printed, all in one process of their own, as they take cores and leave ants behind."""
     pytest.importorskip("pybullet_envs_gymnasium")
+    train(prepare(Settings(**TINY_RUN, total_timesteps=16).resolved(), RunFolder(folder / "run"), []))
     program = folder / "bench.py"
     program.write_text(PROGRAM)
-    command = [sys.executable, program, ",".join(names), *map(str, arguments)]
+    command = [sys.executable, program, *BENCHMARKS, "probe", "merged_model run --episodes 2 --plot plot.svg"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -46,16 +53,13 @@ def run(folder, names, *arguments):
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def test_they_run_to_their_end(tmp_path):
-    printed = run(tmp_path, [*BENCHMARKS, "probe"])
+def test_they_run_to_their_end(printed):
     assert {name: output.count("\n") >= 2 for name, output in printed.items()} == dict.fromkeys(printed, True)
-    assert list(printed) == [*BENCHMARKS, "probe"]
+    assert list(printed) == [*BENCHMARKS, "probe", "merged_model"]
 
 
-def test_merged_models_are_compared(tmp_path):
-    train(prepare(Settings(**TINY_RUN, total_timesteps=16).resolved(), RunFolder(tmp_path / "run"), []))
-    output = run(tmp_path, ["merged_model"], tmp_path / "run", "--episodes", "2", "--plot", "plot.svg")["merged_model"]
-    assert "Kolmogorov-Smirnov" in output and (tmp_path / "plot.svg").exists()
+def test_merged_models_are_compared(printed, folder):
+    assert "Kolmogorov-Smirnov" in printed["merged_model"] and (folder / "plot.svg").exists()
 
 
 def test_every_benchmark_is_run():

@@ -73,7 +73,7 @@ def full_torque(observation: np.ndarray, step: int, rng: np.random.Generator) ->
 EPISODES: list[Controller] = [
     *(stand, walk, go_limp, sag, flail_weakly, go_limp, flail_out_of_range_in_double_precision),
     *(full_torque, sag, flail_weakly, sag, flail_weakly, sag, go_limp),
-    *(sag, flail_weakly, sag, walk, flail_weakly, go_limp, flail),
+    *(sag, flail_weakly, sag, flail_weakly, sag, go_limp, flail),
 ]
 
 
@@ -99,7 +99,7 @@ def test_every_episode_equals_the_original_to_the_last_bit(ant: gym.Env) -> None
         np.testing.assert_array_equal(observation, expected)
         assert observation.dtype == expected.dtype == np.float32
         ended, step = False, 0
-        while not ended:
+        while not ended and (step < 400 or controller in (stand, walk)):  # some are reset before they end
             action = controller(observation, step, rng)
             expected, *expected_outcome, _ = original.step(action)
             observation, *outcome, info = ant.step(action)

@@ -59,7 +59,7 @@ def pair(build, kind=torch.optim.Adam, dtype=torch.float32, **options):
     return trained
 
 
-def assert_equal_with_and_without(trained, shape, monkeypatch, steps=60):
+def assert_equal_with_and_without(trained, shape, monkeypatch, steps=40):
     (net, optimizer, cbp), (other_net, other_optimizer, other_cbp) = trained
     steps_taken = []
     take_step = AdamByAge.take_step

@@ -13,7 +13,7 @@ from cppo import ContinualBackprop, HiddenLayer
 from cppo.remedies import ReDo, ShrinkAndPerturb
 
 RANKS = 2
-STEPS = 50
+STEPS = 30
 OFTEN = {"replacement_rate": 0.05, "maturity_threshold": 5, "decay_rate": 0.9}
 UTILITIES = ("contribution", "mean_corrected_contribution", "adaptable_contribution", "gradient", "random")
 SCENARIOS = {
@@ -61,7 +61,7 @@ def alone(sizes=(4, 4), utility="contribution", wrapped_first=True):
         optimizer.zero_grad()
         net(torch.cat(batch)).pow(2).mean().backward()
         optimizer.step()
-    assert cbp.total_replaced > 40
+    assert cbp.total_replaced > 20
     return state(net, cbp)
 
 
@@ -142,7 +142,7 @@ def test_a_layer_that_only_one_rank_saw_is_treated_alike_on_both(results):
     assert all(torch.equal(a, b) for a, b in zip(results[0]["ways"], results[1]["ways"], strict=True))
     age, replaced = results[0]["ways"][8], results[0]["ways"][12]
     assert (age.shape, int(age[:8].max()), int(age[8:].max())) == ((16,), STEPS, STEPS - STEPS // 5)
-    assert (replaced > 2).all()
+    assert (replaced > 1).all()
 
 
 def test_remedies_do_the_same_on_all_ranks_and_in_one_process(results):

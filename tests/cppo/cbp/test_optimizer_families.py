@@ -102,7 +102,7 @@ def compare_with_new_optimizers(net, optimizer, options, gradients=backward, tol
     cbp = ContinualBackprop(net, optimizer, replacement_rate=0.0)
     rivals = [Rival(optimizer, options)]
     started_by = {parameter: torch.zeros_like(parameter, dtype=torch.int64) for parameter in net.parameters()}
-    for step in range(100):
+    for step in range(45):
         optimizer.zero_grad()
         gradients(net, step)
         optimizer.step()
@@ -110,8 +110,8 @@ def compare_with_new_optimizers(net, optimizer, options, gradients=backward, tol
             rival.step()
             for parameter, started in started_by.items():
                 rival.check(parameter, started == number, tolerance)
-        if step in (29, 59):
-            layer, unit = (0, 4) if step == 29 else (1, 6)
+        if step in (14, 29):
+            layer, unit = (0, 4) if step == 14 else (1, 6)
             replace(cbp, layer, unit)
             incoming, outgoing = net[2 * layer], net[2 * layer + 2]
             for new in (
@@ -180,7 +180,7 @@ def test_hyperparameters_may_change_while_weights_are_young():
 
     def change(net, step):
         for each in (optimizer, *rivals):
-            each.param_groups[0]["betas"] = (0.5 + 0.004 * step, 0.6 + 0.003 * step)
+            each.param_groups[0]["betas"] = (0.5 + 0.008 * step, 0.6 + 0.006 * step)
         backward(net, step)
 
     with pytest.MonkeyPatch.context() as patch:

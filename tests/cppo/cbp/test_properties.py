@@ -19,7 +19,7 @@ from tests.cppo.networks import network, same, step, still, weights_and_state
     decay=st.floats(0.0, 0.999),
     at=st.integers(0, 11),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_saved_and_restored_anywhere_it_continues_alike(sizes, shapes, rate, maturity, decay, at):
     """Batches of one to three axes, one or two passes a step; counts and ages stay in their bounds."""
     nets = [network(3, *sizes, 2) for _ in range(2)]
@@ -52,7 +52,7 @@ def test_saved_and_restored_anywhere_it_continues_alike(sizes, shapes, rate, mat
     steps=st.integers(1, 6),
     utility=st.sampled_from(["contribution", "mean_corrected_contribution", "gradient", "random"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_where_all_units_are_constant_no_replacement_changes_the_output(sizes, batch, rate, steps, utility):
     """The first layer reads nothing, so every unit of the network is constant; new units start silent."""
     net = network(3, *sizes, 2).double()

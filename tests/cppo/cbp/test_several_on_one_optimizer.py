@@ -27,8 +27,16 @@ def learn(nets, optimizers, inputs):
         optimizer.step()
 
 
-@pytest.mark.parametrize("utility", ["contribution", "gradient"])
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    ("name", "utility"),
+    [
+        ("loop", "contribution"),
+        ("loop", "gradient"),
+        ("corrected", "gradient"),
+        ("amsgrad", "contribution"),
+        ("sometimes", "gradient"),
+    ],
+)
 def test_each_network_learns_as_with_an_optimizer_of_its_own(name, utility):
     """Each one's births count for its own weights only, whoever of them has the step taken by a loop of its own."""
     settings = {"replacement_rate": 0.03, "maturity_threshold": 3, "utility": utility}
@@ -37,7 +45,7 @@ def test_each_network_learns_as_with_an_optimizer_of_its_own(name, utility):
     alone = [torch.optim.Adam(net.parameters(), 1e-3, **OPTIONS[name]) for net in others]
     together = [ContinualBackprop(net, optimizer, seed=n, **settings) for n, net in enumerate(nets)]
     apart = [ContinualBackprop(others[n], alone[n], seed=n, **settings) for n in range(2)]
-    for inputs in torch.randn(120, 8, 3):
+    for inputs in torch.randn(60, 8, 3):
         learn(nets, [optimizer], inputs)
         learn(others, alone, inputs)
         for one, other in zip(together, apart, strict=True):
@@ -45,4 +53,4 @@ def test_each_network_learns_as_with_an_optimizer_of_its_own(name, utility):
     for net, other in zip(nets, others, strict=True):
         for one, two in zip(net.parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
-    assert min(each.total_replaced for each in together) > 20
+    assert min(each.total_replaced for each in together) > 10

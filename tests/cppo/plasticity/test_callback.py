@@ -122,10 +122,10 @@ def test_when_it_measures(every, n_samples, expected):
 
 
 def test_by_default_about_20000_environment_steps_lie_between():
-    """40 rollouts of 4 x 128 = 512 steps."""
-    model, rows = make(A2C, make_vec_env("CartPole-v1", 4, seed=0), n_steps=128)
-    model.learn(41 * 512, callback=PlasticityCallback(), log_interval=1)
-    assert measured(rows) == [3, 39]  # four rollouts hold 2000 observations
+    """10 rollouts of 16 x 128 = 2048 steps, and the first, which fills a batch."""
+    model, rows = make(A2C, make_vec_env("CartPole-v1", 16, seed=0), n_steps=128)
+    model.learn(10 * 2048, callback=PlasticityCallback(), log_interval=1)
+    assert measured(rows) == [0, 9]
 
 
 def test_continual_backpropagation_is_logged_under_the_same_names():
@@ -154,7 +154,7 @@ def test_training_goes_on_bit_for_bit_as_without_it(algorithm, env, options):
     models = []
     for callback in (None, PlasticityCallback(every=1, n_samples=20)):
         model, _ = make(algorithm, env, **options)
-        model.learn(96, callback=callback)
+        model.learn(64, callback=callback)
         models.append(model)
     assert torch.equal(parameters(models[0]), parameters(models[1]))
     assert np.array_equal(models[0]._last_obs, models[1]._last_obs)
@@ -206,7 +206,7 @@ def twin(tmp_path, seam: int, restore: bool):
     return rows
 
 
-@pytest.mark.parametrize("seam", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("seam", [1, 2, 4])
 def test_a_restored_callback_logs_what_an_uninterrupted_one_would(tmp_path, seam):
     expected = twin(tmp_path, seam, restore=False)
     assert twin(tmp_path, seam, restore=True) == expected

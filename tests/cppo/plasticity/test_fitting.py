@@ -9,7 +9,7 @@ from torch import nn
 from cppo.plasticity.fitting import DIVERGED, Fitting, compare_fitting, fit, random_targets
 
 INPUTS = torch.randn(300, 6, generator=torch.Generator().manual_seed(7)) * torch.arange(1.0, 7) + 3
-FEW = {"n_targets": 3, "n_steps": 150}
+FEW = {"n_targets": 2, "n_steps": 100}
 
 
 def build(seed: int, activation=nn.ReLU) -> nn.Sequential:
@@ -38,12 +38,11 @@ def saturated() -> nn.Sequential:
 
 def test_a_fresh_network_fits_as_well_as_fresh_ones():
     ratios = compare_fitting(build(50), build, INPUTS, adam, **FEW).ratios
-    assert len(ratios) == 3 and all(0.6 < ratio < 1.6 for ratio in ratios)
+    assert len(ratios) == 2 and all(0.6 < ratio < 1.6 for ratio in ratios)
 
 
-@pytest.mark.parametrize("share", [0.75, 1.0])
-def test_a_network_of_dead_units_fits_clearly_worse(share):
-    assert min(compare_fitting(dead(share), build, INPUTS, adam, **FEW).ratios) > 1.5
+def test_a_network_of_dead_units_fits_clearly_worse():
+    assert min(compare_fitting(dead(0.75), build, INPUTS, adam, **FEW).ratios) > 1.5
 
 
 def test_a_saturated_network_fits_clearly_worse():
@@ -53,7 +52,7 @@ def test_a_saturated_network_fits_clearly_worse():
 
 def test_with_no_units_alive_only_the_mean_can_be_fitted():
     """Targets have mean 0 and variance 1, and an output layer of which only the bias moves: nothing is explained."""
-    assert compare_fitting(dead(1.0), build, INPUTS, adam, **FEW).trained == pytest.approx([1, 1, 1], abs=0.05)
+    assert compare_fitting(dead(1.0), build, INPUTS, adam, **FEW).trained == pytest.approx([1, 1], abs=0.05)
 
 
 def test_the_same_network_and_seed_give_the_same_errors():

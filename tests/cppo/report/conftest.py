@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from cppo.report import figures
 from cppo.runs.folder import Ending, RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.agent import build_model
@@ -137,6 +138,14 @@ def write_stories(folder: Path, seeds: int) -> list[Path]:
 def write_story(tmp_path: Path) -> Callable[..., list[Path]]:
     """Write runs that tell a story."""
     return lambda seeds: write_stories(tmp_path, seeds)
+
+
+@pytest.fixture
+def one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have reports draw no more than what was replaced, as drawing is most of their time."""
+    draw = figures._figures
+    few = lambda comparison: (each for each in draw(comparison) if each[0] == "insides/cbp_replaced")  # noqa: E731
+    monkeypatch.setattr(figures, "_figures", few)
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,7 @@ def test_a_report_has_pictures_tables_and_a_page(stories, tmp_path, capsys):
     assert (output / "index.html").is_file()
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_tables_hold_what_was_computed(write_story, tmp_path, capsys):
     main([*map(str, write_story(seeds=1)), "--output", str(tmp_path / "report")])
     told = capsys.readouterr().out.splitlines()[1].split()
@@ -68,6 +69,7 @@ def test_tables_hold_what_was_computed(write_story, tmp_path, capsys):
     ]
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_runs_that_cannot_be_read_are_told_and_the_report_covers_the_rest(write_story, write_run, tmp_path, capsys):
     good, half, foreign, other = (
         write_story(seeds=1)[0],
@@ -100,6 +102,7 @@ def test_phases_without_end_are_refused(write_story, write_run, tmp_path, capsys
     assert "these runs have 1,000,000,000,000,000 phases; a report shows at most 1,000" in line
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_files_of_somebody_else_are_not_overwritten_and_its_own_are(write_story, tmp_path, capsys):
     args = [*(str(run) for run in write_story(seeds=1) if "cppo" in run.name), "--output", str(tmp_path / "report")]
     for name in ("index.html", "summary.csv", "insides/cbp_replaced.svg"):
@@ -112,6 +115,7 @@ def test_files_of_somebody_else_are_not_overwritten_and_its_own_are(write_story,
     main(args)
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_odd_names_and_a_damaged_table_are_shown_and_named(write_story, tmp_path, capsys):
     """A name with what mathematics and HTML are made of, and one of bytes that are no text."""
     good, damaged, *_ = write_story(seeds=1)
@@ -124,6 +128,7 @@ def test_odd_names_and_a_damaged_table_are_shown_and_named(write_story, tmp_path
     assert {row["run"] for row in phases} == {f"{tmp_path}/$x_1$<b>\\udcff"}
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_a_folder_of_runs_stands_for_its_runs(write_story, tmp_path, capsys):
     write_story(seeds=1)
     (tmp_path / "notes").mkdir()
@@ -141,12 +146,14 @@ def test_bad_input_is_one_line(write_story, tmp_path, capsys):
     assert "--film" in refusal([run, "--film", "slippery"], capsys)
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_agents_that_cannot_be_filmed_are_told(write_story, tmp_path, capsys):
     main([str(write_story(seeds=1)[0]), "--film", "0.8", "--output", str(tmp_path / "report")])
     err = capsys.readouterr().err
     assert "is not filmed: " in err and "model.zip" in err
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_methods_are_filmed_side_by_side(make_run, tmp_path, capsys):
     pytest.importorskip("pybullet")
     imageio = pytest.importorskip("imageio.v2")

@@ -42,7 +42,9 @@ def browser():
 def report(stories, tmp_path_factory):
     """The page of a small story."""
     output = tmp_path_factory.mktemp("report")
-    main([*map(str, stories), str(output / "<nowhere>"), "--output", str(output)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cppo.report.__main__.write_figures", lambda *_: [])  # they stand beside the page
+        main([*map(str, stories), str(output / "<nowhere>"), "--output", str(output)])
     return output / "index.html"
 
 

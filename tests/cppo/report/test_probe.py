@@ -10,17 +10,20 @@ from cppo.report import probe as module
 from cppo.report.probe import Probe, gather_observations, probe
 from cppo.report.trained_agent import TrainedAgent
 
+OBSERVATIONS = 500
+
 
 @pytest.fixture
-def agent(make_run) -> TrainedAgent:
+def agent(make_run, monkeypatch) -> TrainedAgent:
+    monkeypatch.setattr(module, "OBSERVATIONS", OBSERVATIONS)
     return TrainedAgent.load(make_run("Pendulum-v1", learning_rate=3e-4, batch_size=16, weight_decay=0.01).path)
 
 
 def test_inputs_are_what_the_agent_sees(agent):
     """Episodes of 200 steps and the observation they begin with; angles as cosine and sine."""
     seen = gather_observations(agent, None, seed=3)
-    assert seen.shape == (2000, 3)
-    assert torch.allclose(seen[:, 0] ** 2 + seen[:, 1] ** 2, torch.ones(2000), atol=1e-5)
+    assert seen.shape == (OBSERVATIONS, 3)
+    assert torch.allclose(seen[:, 0] ** 2 + seen[:, 1] ** 2, torch.ones(OBSERVATIONS), atol=1e-5)
     assert torch.equal(seen, gather_observations(agent, None, seed=3))
     assert not torch.equal(seen, gather_observations(agent, None, seed=4))
 
@@ -37,7 +40,7 @@ def test_an_untrained_agent_is_as_plastic_as_a_fresh_one(agent):
 def test_an_agent_with_dead_units_is_less_plastic(agent):
     for name in ("policy_net", "value_net"):
         getattr(agent.policy.mlp_extractor, name)[0].bias.data[:7] = -1e6  # seven of eight units
-    found = probe(agent, None, n_targets=2, n_steps=300, seed=0)
+    found = probe(agent, None, n_targets=2, n_steps=100, seed=0)
     assert min(ratio for fitting in found.fittings.values() for ratio in fitting.ratios) > 1.05
 
 

@@ -10,9 +10,7 @@ from cppo.benchmarks.mnist.mnist_settings import MnistSettings
 from cppo.benchmarks.mnist.single import TorchLearner
 
 DIGITS = load_digits()
-
-
-STEPS = 2000
+STEPS = 1000
 """In two tasks of half as many."""
 
 
@@ -38,34 +36,28 @@ def assert_equal(learners, correct):
     assert compiled.replaced == single.replaced
 
 
-@pytest.mark.parametrize("seed", [5, 6])
-@pytest.mark.parametrize("utility", ["contribution", "activation", "gradient"])
+@pytest.mark.parametrize(("utility", "seed"), [("contribution", 5), ("activation", 6), ("gradient", 5)])
 def test_equals_continual_backprop(utility, seed):
-    """3 layers of 20 units, 2000 steps at a rate of 1e-3: a little under 120 replacements."""
-    learners, correct = train_both(seed, learner="cbp", replacement_rate=1e-3, utility=utility)
+    """3 layers of 20 units, 1000 steps at a rate of 2e-3: a little under 120 replacements."""
+    learners, correct = train_both(seed, learner="cbp", replacement_rate=2e-3, utility=utility)
     assert_equal(learners, correct)
-    assert 100 < learners[0].replaced <= 120
+    assert 80 < learners[0].replaced <= 120
 
 
 @pytest.mark.parametrize(
-    ("values", "seeds"),
+    ("values", "seed"),
     [
-        ({"learner": "bp", "depth": 1}, (5, 6)),
-        ({"learner": "adam"}, (5, 6)),
-        ({"learner": "adam", "width": 8, "depth": 2}, (5, 6)),
-        ({"learner": "l2", "weight_decay": 0.1}, (5, 6)),
-        ({"learner": "shrink-perturb", "weight_decay": 0.1, "noise": 0.0}, (5, 6)),
-        ({"learner": "cbp-l2", "weight_decay": 0.1, "replacement_rate": 1e-3}, (5, 7)),
+        ({"learner": "bp", "depth": 1}, 5),
+        ({"learner": "adam"}, 6),
+        ({"learner": "adam", "width": 8, "depth": 2}, 5),
+        ({"learner": "l2", "weight_decay": 0.1}, 6),
+        ({"learner": "shrink-perturb", "weight_decay": 0.1, "noise": 0.0}, 5),
+        ({"learner": "cbp-l2", "weight_decay": 0.1, "replacement_rate": 2e-3}, 7),
     ],
 )
-@pytest.mark.parametrize("number", [0, 1])
-def test_equals_torch(values, seeds, number):
-    """With L2 of 0.1 some other seeds part: a unit's sum is about 1e-6 from 0, and rounding says whether it is on.
-
-    With cbp-l2 the compiled learner parts from torch at seed 6, in step 1902, and both part from double precision at
-    seed 4; at seeds 5 and 7 to 9 all three are 2e-6 apart.
-    """
-    assert_equal(*train_both(seeds[number], **values))
+def test_equals_torch(values, seed):
+    """With L2 of 0.1 some other seeds part: a unit's sum is about 1e-6 from 0, and rounding says whether it is on."""
+    assert_equal(*train_both(seed, **values))
 
 
 def test_noise_has_the_variance_of_all_steps():
