@@ -126,7 +126,7 @@ def story(algo: str, seed: int, phases: int = 4, phase_steps: int = 20_480) -> l
 
 def write_stories(folder: Path, seeds: int) -> list[Path]:
     """Write runs of all methods that tell a story, with the same frictions for all."""
-    values = {"protocol": "quick", "total_timesteps": 4 * 20_480, "change_every": 20_480, "schedule_seed": 0}
+    values = {"total_timesteps": 4 * 20_480, "change_every": 20_480, "schedule_seed": 0}
     return [
         write_folder(folder / f"{algo}-{seed}", story(algo, seed), algo=algo, seed=seed, **values)
         for algo in LOSS

@@ -90,7 +90,7 @@ def test_the_page_holds_its_data_and_refers_to_nothing_outside(report):
 
 def test_every_section_is_drawn(open_page):
     page = open_page()
-    assert page.locator("h1").inner_text() == "SlipperyAnt-v0, quick"
+    assert page.locator("h1").inner_text() == "SlipperyAnt-v0, nature"
     assert "6 runs of 3 methods" in page.locator("#subtitle").inner_text()
     assert curves(page) == 3
     assert page.locator("#curve line.phase").count() == 3  # between four phases
