@@ -255,6 +255,18 @@ def test_saved_agents_are_evaluated_and_compared_with_runs(tmp_path, capsys):
     assert json.loads(record.read_text())[0]["run"]["folder"] == str(path)
 
 
+def test_a_saved_ant_is_filmed_on_the_ground_asked_for(tmp_path, capsys):
+    pytest.importorskip("pybullet")
+    pytest.importorskip("imageio_ffmpeg")
+    pytest.importorskip("PIL")
+    run, film = make_run(tmp_path / "ant", "SlipperyAnt-v0"), tmp_path / "film.mp4"
+    command = [str(run.model), "--env", "SlipperyAnt-v0", "--episodes", "1", "--episode-steps", "4"]
+    assert f"give --friction: {run.model} doesn't tell on which its agent was trained" in refusal(command, capsys)
+    evaluate.main([*command, "--friction", "0.5", "--video", str(film), "--video-steps", "4"])
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["0.5", "1"]
+    check_ours(film)
+
+
 def test_of_a_comparison_a_damaged_run_is_left_out_with_a_word(pendulum, tmp_path, capsys):
     damaged, gone = make_run(tmp_path / "damaged", "Pendulum-v1"), tmp_path / "gone"
     damaged.config.write_text("settings: [")
@@ -290,6 +302,7 @@ def test_what_a_saved_agent_does_not_tell_is_refused(arguments, args, words, tmp
 
 def test_a_run_that_is_not_there_or_not_whole_is_refused(pendulum, tmp_path, capsys):
     assert "no config.yaml" in refusal([str(tmp_path / "nowhere")], capsys)
+    assert "nowhere.zip is missing" in refusal([str(tmp_path / "nowhere.zip"), "--env", "CartPole-v1"], capsys)
     model, config = pendulum.model.read_bytes(), pendulum.config.read_text()
     pendulum.model.write_bytes(model[:-1])
     assert "model.zip is not the one that this run wrote" in refusal([str(pendulum.path)], capsys)

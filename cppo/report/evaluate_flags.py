@@ -75,7 +75,7 @@ class EvaluateFlags:
         for key, other in BELONG_TO.items():
             if getattr(self, key) != getattr(EvaluateFlags, key) and not getattr(self, other):
                 raise NoEffectError(key, f"without {flag(other)}")
-        if self.env is not None and not any(path.is_file() for path in self.paths):
+        if self.env is not None and all(path.is_dir() for path in self.paths):
             raise NoEffectError("env", "with the folder of a run, which names its own")
 
     @property
@@ -88,7 +88,7 @@ class EvaluateFlags:
 
         :raises ValueError: if the file's environment wasn't given
         """
-        if not path.is_file():
+        if path.is_dir() or (self.env is None and not path.is_file()):
             return TrainedAgent.load(path, self.env_module)
         if self.env is None:
             raise ValueError(f"give --env: {path} doesn't tell the environment of its agent")
