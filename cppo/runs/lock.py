@@ -5,13 +5,15 @@ import errno
 import os
 import socket
 import time
+import warnings
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from cppo.files import CannotWriteError, check_regular, naming
-from cppo.reading import UnreadableError, read_yaml
+from cppo.reading import UnreadableError, read_bytes, read_yaml
 
 try:
     import fcntl
@@ -20,6 +22,8 @@ except ImportError:  # Windows
 
 SECONDS_TO_TRY = 2.0
 """A look at the lock takes it for an instant, so a first refusal may mean nothing."""
+NOTE_BYTES = 4096
+"""More than what says who has a lock."""
 NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 """How file systems say that they know no locks."""
 
@@ -31,9 +35,10 @@ class NoLocksError(OSError):
 class RunLock:
     """A lock that a process holds on a run until it ends, however it ends.
 
-    It is the system's (``flock``), which lets go of it when the process is gone; on NFS it holds across machines. The
-    file says who has it. The folder is locked with it, where its file system can do that (NFS can't), so that removing
-    the file lets nobody in. On a file system without locks it can't be taken.
+    It is the system's (``flock``), which lets go of it when the process is gone. The file says who has it. The folder
+    is locked with it, where its file system can do that (NFS can't), so that removing the file lets nobody in. On a
+    file system without locks it can't be taken. Where locks hold within a machine only, as some network file systems
+    are mounted, the one who comes second is warned, and the first finds out by ``check``.
 
     :param path: the lock's file; it is made when the lock is taken, and stays
     """
@@ -42,6 +47,7 @@ class RunLock:
         self.path = path
         self._descriptor: int | None = None
         self._folder: int | None = None
+        self._note = b""
 
     def acquire(self) -> None:
         """Take the lock.
@@ -61,30 +67,44 @@ class RunLock:
                     owner = self.owner() or "another process"
                     raise BlockingIOError(f"{self.path.parent} is in use: {owner} trains it")
                 time.sleep(0.05)
+            self._warn_of_other_host()
             since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            note = yaml.safe_dump({"process": os.getpid(), "host": socket.gethostname(), "since": since})
+            note = yaml.safe_dump({"process": os.getpid(), "host": socket.gethostname(), "since": since}).encode()
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, note.encode(), 0)
+            os.pwrite(descriptor, note, 0)
             undo.pop_all()
-        self._descriptor, self._folder = descriptor, folder
+        self._descriptor, self._folder, self._note = descriptor, folder, note
+
+    def _warn_of_other_host(self) -> None:
+        """Warn if a process of another machine hasn't let go of the lock: it was killed, or isn't kept out by it."""
+        owner = self._read_note()
+        if owner is not None and owner["host"] != socket.gethostname():
+            warnings.warn(
+                f"{self.path.parent} was last trained by {self.owner()}, which hasn't said that it ended; if it is at "
+                "work there, it stops at its next checkpoint",
+                stacklevel=3,
+            )
 
     def check(self) -> None:
         """Find out whether the lock still keeps others out.
 
-        :raises CannotWriteError: if its file is gone, is another one, or lies elsewhere by now
+        :raises CannotWriteError: if its file is gone, is another one, lies elsewhere or names another owner by now
         """
         assert self._descriptor is not None
-        with naming(self.path.parent), contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.lstat(self.path), os.fstat(self._descriptor)):
+        with naming(self.path.parent), contextlib.suppress(FileNotFoundError, UnreadableError):
+            is_same = os.path.samestat(os.lstat(self.path), os.fstat(self._descriptor))
+            if is_same and read_bytes(self.path, NOTE_BYTES) == self._note:
                 return
         raise CannotWriteError(
-            f"{self.path} was moved, removed or exchanged during the training, so that another may have begun there"
+            f"{self.path} was moved, removed or changed during the training, so that another may have begun there"
         )
 
     def release(self) -> None:
         """Let go of the lock; again does no harm."""
         if self._descriptor is not None and self._folder is not None:
-            os.ftruncate(self._descriptor, 0)
+            with contextlib.suppress(OSError):
+                self.check()  # another's name stays
+                os.ftruncate(self._descriptor, 0)
             os.close(self._folder)
             os.close(self._descriptor)
             self._descriptor = self._folder = None
@@ -95,11 +115,14 @@ class RunLock:
 
     def owner(self) -> str:
         """Who has the lock, as far as the file says."""
+        note = self._read_note()
+        return "" if note is None else f"process {note['process']} on {note['host']}, since {note.get('since')}"
+
+    def _read_note(self) -> dict[str, Any] | None:
         try:
-            note = read_yaml(self.path, {"process": int, "host": str})
+            return read_yaml(self.path, {"process": int, "host": str})
         except (OSError, UnreadableError):
-            return ""
-        return f"process {note['process']} on {note['host']}, since {note.get('since')}"
+            return None
 
     def _take(self, descriptor: int) -> bool:
         try:

@@ -1,6 +1,7 @@
 """How long the commands take that read run folders, and how much memory: many runs, and runs of many rows.
 
-Each is a process of its own; the first line is what a process needs that imports the same and reads nothing.
+Each is a process of its own; the first line is what a process needs that imports the same and reads nothing. The first
+seconds are of the processor, which tell the same on a busy machine, the second ones of the clock.
 """
 
 from __future__ import annotations
@@ -80,24 +81,31 @@ def _write_table(path: Path, rows: int, seed: int) -> None:
             writer.writerow([0.5, phase, met, 2, 100 + row % 37, (row + 1) * ROLLOUT, *figures])
 
 
-def measure(command: Sequence[str | Path]) -> tuple[float, float]:
-    """Seconds and megabytes of a command of Python."""
+STARTER = """
+import os, sys
+nowhere = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+process = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ, file_actions=nowhere)
+_, status, used = os.wait4(process, 0)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)  # Linux counts kilobytes
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""Starts a command of Python: Linux counts to a process's memory that of the one that started it."""
+
+
+def measure(command: Sequence[str | Path]) -> tuple[float, float, float]:
+    """Seconds of the processor and of the clock, and megabytes, of a command of Python."""
     began = time.perf_counter()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
-    )
-    assert process.stderr is not None
-    said = process.stderr.read().decode(errors="replace")
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, said[-2000:]
-    return time.perf_counter() - began, used.ru_maxrss / 1024  # Linux counts kilobytes
+    arguments = [sys.executable, "-c", STARTER, *map(str, command)]
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    of_processor, megabytes = map(float, done.stdout.split())
+    return of_processor, time.perf_counter() - began, megabytes
 
 
 def show(what: str, command: Sequence[str | Path]) -> None:
-    seconds, megabytes = measure(command)
-    print(f"{what:<60} {seconds:8.2f} s {megabytes:8.0f} MB", flush=True)
+    of_processor, of_clock, megabytes = measure(command)
+    print(f"{what:<60} {of_processor:8.2f} s {of_clock:8.2f} s {megabytes:8.0f} MB", flush=True)
 
 
 def main() -> None:

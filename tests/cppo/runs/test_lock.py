@@ -1,6 +1,7 @@
 """Only one process trains a run, and one that is gone holds nothing."""
 
 import errno
+import re
 import signal
 import subprocess
 import sys
@@ -101,10 +102,29 @@ def test_removing_the_file_lets_nobody_in_and_is_noticed(path, impatient):
     assert RunLock(path).is_held()
     with pytest.raises(BlockingIOError, match="in use"):
         RunLock(path).acquire()
-    with pytest.raises(CannotWriteError, match=r"run\.lock was moved, removed or exchanged during the training"):
+    with pytest.raises(CannotWriteError, match=r"run\.lock was moved, removed or changed during the training"):
         lock.check()  # the file is the second one's
     lock.release()
     assert not RunLock(path).is_held()
+
+
+def test_where_locks_hold_within_a_machine_the_first_trainer_stops(path, monkeypatch):
+    """As on NFS mounted with local_lock: the second one, on another machine, gets the lock too, and is told."""
+    monkeypatch.setattr(lock_module.fcntl, "flock", lambda *_: None)
+    first, second = RunLock(path), RunLock(path)
+    first.acquire()
+    monkeypatch.setattr(lock_module.socket, "gethostname", lambda: "elsewhere")
+    owner = first.owner()
+    with pytest.warns(
+        UserWarning, match=rf"was last trained by {re.escape(owner)}, which hasn't said that it ended; if it is at"
+    ):
+        second.acquire()
+    with pytest.raises(CannotWriteError, match=r"so that another may have begun there"):
+        first.check()
+    first.release()
+    second.check()  # its name still stands there
+    second.release()
+    assert path.read_bytes() == b""
 
 
 def test_a_folder_that_was_renamed_is_noticed(tmp_path):
