@@ -273,7 +273,7 @@ def test_of_a_comparison_a_damaged_run_is_left_out_with_a_word(pendulum, tmp_pat
     capsys.readouterr()
     evaluate.main(["--compare", str(damaged.path), str(pendulum.path), str(gone), "--episodes", "1"])
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 2  # headings and the one agent
+    assert out.splitlines()[0] == "ppo, seed 0" and len(out.splitlines()) == 3  # heading, and the one agent's table
     words = [line for line in err.splitlines() if "is left out" in line]
     assert len(words) == 2
     assert words[0].startswith(f"evaluate.py: warning: {damaged.path} is left out: {damaged.config} ")

@@ -20,7 +20,7 @@ def evaluate_all(agents: Mapping[str, TrainedAgent], frictions: list[float | Non
     evaluations: dict[str, Evaluation] = {}
     records = []
     for name, agent in agents.items():
-        if len(agents) > 1:
+        if flags.compare:
             print(name, flush=True)
         results = evaluate(agent, frictions, flags.episodes, flags.seed, not flags.stochastic, flags.episode_steps)
         kept = retentions(agent, results)
