@@ -74,14 +74,19 @@ def restore(model: PPO, callbacks: Sequence[BaseCallback], state: State, seed: i
 
 
 def _load(part: Any, state: State) -> None:
-    """Give a network or an optimizer its state; torch's optimizers take any."""
+    """Give a network or an optimizer its state; torch's optimizers take any.
+
+    Whether steps are fused is the update's choice, which may be another than that of the run so far.
+    """
     if not isinstance(part, torch.optim.Optimizer):
         part.load_state_dict(state)
         return
-    kind = _kind_of_groups(part)
+    kind, fused = _kind_of_groups(part), [group.get("fused") for group in part.param_groups]
     part.load_state_dict(state)
     if _kind_of_groups(part) != kind:
         raise ValueError("the optimizer's options are others")
+    for group, own in zip(part.param_groups, fused, strict=True):
+        group["fused"] = own
     for parameter, its_own in part.state.items():
         for name, value in its_own.items():
             if not isinstance(value, torch.Tensor) or value.shape not in ((), parameter.shape):
@@ -91,8 +96,8 @@ def _load(part: Any, state: State) -> None:
 
 
 def _kind_of_groups(optimizer: torch.optim.Optimizer) -> Any:
-    """Of what kind an optimizer's options are, but for the two that only say how fast it steps."""
-    return _kind([group | {"params": [], "fused": None, "foreach": None} for group in optimizer.param_groups])
+    """Of what kind an optimizer's options are, but for whether its steps are fused."""
+    return _kind([group | {"params": [], "fused": None} for group in optimizer.param_groups])
 
 
 def _kind(value: Any) -> Any:

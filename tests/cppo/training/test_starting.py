@@ -163,6 +163,29 @@ def test_other_versions_are_warned_of(tmp_path, monkeypatch):
         run(tmp_path / "run", values, True)
 
 
+@pytest.mark.parametrize(("env", "update"), [("Pendulum-v1", "closed-form"), ("CartPole-v1", "autograd")])
+def test_the_update_that_was_chosen_is_kept(tmp_path, env, update):
+    """The faster one where it can run; then the configuration says which, and asking for it again changes nothing."""
+    values = CONTINUAL | {"env": env, "total_timesteps": 256}
+    run(tmp_path / "run", values)
+    folder = RunFolder(tmp_path / "run")
+    assert folder.settings().update == update
+    again = continued(folder, Settings(**values | {"total_timesteps": 384}).resolved())
+    assert again.update == update
+    assert train(resume(again, folder, [])).steps_saved == 384
+
+
+@pytest.mark.parametrize(("before", "after"), [("autograd", "closed-form"), ("closed-form", "autograd")])
+def test_a_run_may_go_on_by_the_other_update(tmp_path, before, after):
+    values = SMALL | {"env": "Pendulum-v1", "total_timesteps": 256, "algo": "ppo"}
+    run(tmp_path / "run", values, update=before)
+    folder = RunFolder(tmp_path / "run")
+    given = dataclasses.replace(folder.settings(), total_timesteps=384, update=after)
+    training = resume(continued(folder, given), folder, [])
+    assert train(training).steps_saved == 384
+    assert training.model.policy.optimizer.param_groups[0]["fused"] == (True if after == "closed-form" else None)
+
+
 def test_a_run_whose_closed_form_cannot_run_goes_on_by_autograd(tmp_path):
     """Such runs exist: earlier the closed form left what it doesn't cover to autograd, without a word."""
     run(tmp_path / "run", RUNS["an environment that can't tell its state"] | {"total_timesteps": 256})
