@@ -51,29 +51,21 @@ def refusal(args: list[str], capsys) -> str:
     return line
 
 
-def run_command(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPOSITORY / "evaluate.py"), *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
-    # PyBullet writes a line of its own when it is imported.
-    done.stderr = "".join(line for line in done.stderr.splitlines(True) if not line.startswith("pybullet build"))
-    return done
-
-
-def test_an_ant_is_evaluated_recorded_and_filmed_at_each_friction_of_its_training(tmp_path):
+def test_an_ant_is_evaluated_recorded_and_filmed_at_each_friction_of_its_training(tmp_path, capsys):
     pytest.importorskip("pybullet")
     imageio = pytest.importorskip("imageio.v2")
     pytest.importorskip("PIL")
     folder = make_run(tmp_path / "ant", "SlipperyAnt-v0", change_every=100, frictions=(0.5, 2.0))
     folder.progress.write_text("time/total_timesteps\n64\n128\n")
     record, film = tmp_path / "figures.json", tmp_path / "new" / "film.mp4"
-    done = run_command(
-        str(folder.path), "--episodes", "1", "--json", str(record), "--video", str(film), "--video-steps", "20"
+    evaluate.main(
+        [str(folder.path), "--episodes", "1", "--json", str(record), "--video", str(film), "--video-steps", "20"]
     )
-    assert done.returncode == 0, done.stderr
-    heading, *rows = done.stdout.splitlines()
+    out, err = capsys.readouterr()
+    heading, *rows = out.splitlines()
     assert heading.split()[:3] == ["friction", "episodes", "mean"]
     assert [row.split()[:2] for row in rows] == [["0.5", "1"], ["2", "1"]]
-    told = [line.split(":")[0] for line in done.stderr.splitlines()]
+    told = [line.split(":")[0] for line in err.splitlines()]
     assert told == ["friction 0.5", "friction 2", f"filming {film}"]
     figures = json.loads(record.read_text())
     assert figures["run"]["steps_trained"] == 128
@@ -85,20 +77,17 @@ def test_an_ant_is_evaluated_recorded_and_filmed_at_each_friction_of_its_trainin
         assert sum(1 for _ in frames) == 2 * (11 + 30)
 
 
-def test_runs_are_compared_at_the_same_frictions_in_tables_a_picture_and_a_film(tmp_path):
+def test_runs_are_compared_at_the_same_frictions_in_tables_a_picture_and_a_film(tmp_path, capsys):
     pytest.importorskip("pybullet")
     pytest.importorskip("matplotlib")
     imageio = pytest.importorskip("imageio.v2")
     folders = [make_run(tmp_path / str(seed), "SlipperyAnt-v0", seed=seed) for seed in (0, 1)]
     record, plot, film = (tmp_path / name for name in ("figures.json", "plot.png", "film.mp4"))
-    done = run_command(
-        *("--compare", *(str(folder.path) for folder in folders), "--friction", "0.8", "2", "--episodes", "1"),
-        *("--json", str(record), "--plot", str(plot), "--video", str(film), "--video-steps", "4"),
-    )
-    assert done.returncode == 0, done.stderr
+    compared = ["--compare", *(str(folder.path) for folder in folders), "--friction", "0.8", "2", "--episodes", "1"]
+    evaluate.main([*compared, "--json", str(record), "--plot", str(plot), "--video", str(film), "--video-steps", "4"])
     for path in (record, plot, film):
         check_ours(path)  # the same command may overwrite them
-    lines = done.stdout.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert [lines[0], lines[4]] == ["ppo, seed 0", "ppo, seed 1"]
     assert [line.split()[0] for line in lines] == ["ppo,", "friction", "0.8", "2"] * 2
     figures = json.loads(record.read_text())
@@ -327,18 +316,13 @@ def test_the_model_of_another_environment_is_refused(pendulum, tmp_path, capsys)
     assert "does not fit CartPole-v1" in refusal([str(other.path)], capsys)
 
 
-def test_a_broken_model_is_one_line_of_the_real_command_too(pendulum):
-    pendulum.model.write_bytes(pendulum.model.read_bytes()[:1000])
-    pendulum.write_ending(None)
-    done = run_command(str(pendulum.path))
-    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
-    assert "model.zip is not a readable model" in done.stderr
-
-
 def test_an_ant_without_pybullet_is_one_line_that_says_how_to_get_it(tmp_path):
+    """The command as its user meets it: in a process of its own."""
     RunFolder(tmp_path / "ant").create(Settings(env="SlipperyAnt-v0").resolved(), ["train.py"])
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "pybullet.py").write_text("raise ImportError('not here')\n")
-    done = run_command(str(tmp_path / "ant"), PYTHONPATH=str(tmp_path / "hidden"))
+    command = [sys.executable, REPOSITORY / "evaluate.py", tmp_path / "ant"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "hidden")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
     assert 'pip install "cppo[pybullet]"' in done.stderr

@@ -5,7 +5,6 @@ import fcntl
 import os
 import pty
 import re
-import runpy
 import signal
 import struct
 import subprocess
@@ -19,8 +18,8 @@ import yaml
 
 from cppo import CPPO
 from cppo.runs.folder import RunFolder
+from tests.commands import TRAIN, run_here
 
-TRAIN = Path(__file__).parents[1] / "train.py"
 TINY = ["--net-arch", "8", "8", "--n-steps", "32", "--batch-size", "32", "--n-epochs", "2"]
 PATIENCE = 120.0
 """Seconds to wait for what takes a few on a quiet machine."""
@@ -32,11 +31,8 @@ def train(*flags, **options) -> subprocess.CompletedProcess:
 
 
 def train_here(monkeypatch, *flags) -> int:
-    """Run the command in this process, which saves the seconds of imports; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, flags)])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(TRAIN), run_name="__main__")
-    return end.value.code
+    """The same in this process; the exit code."""
+    return run_here(monkeypatch, TRAIN, *flags)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -136,13 +132,6 @@ def test_help_shows_every_setting_with_the_defaults_of_the_protocol(monkeypatch,
     assert default("weight-decay", "--algo", "ppo-l2") == "0.001"
 
 
-def test_help_in_a_process_of_its_own():
-    done = train("--protocol", "talk", "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    for word in ("--change-every", "--n-envs", "--replacement-rate", "(default: 10000000)", "tanh"):
-        assert word in done.stdout
-
-
 BAD_FLAGS = {
     "an unknown algorithm": (["--algo", "dqn"], ["'dqn'", "cppo-l2"]),
     "an unknown protocol": (["--protocol", "quickly"], ["'quickly'", "talk"]),
@@ -201,18 +190,9 @@ def test_bad_frictions_are_one_line(flags_and_words, monkeypatch, capsys, tmp_pa
     check_refusal(code, *capsys.readouterr(), words, tmp_path / "run")
 
 
-def test_bad_frictions_are_one_line_in_a_process_of_its_own(tmp_path):
-    """Where pybullet is imported for the first time, and would say when it was built."""
-    pytest.importorskip("pybullet")
-    flags, words = BAD_FRICTIONS["frictions upside down"]
-    done = train("--output", tmp_path / "run", *flags)
-    check_refusal(done.returncode, done.stdout, done.stderr, words, tmp_path / "run")
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_a_bad_flag_is_one_line_whatever_the_terminal_can_show(tmp_path, encoding):
+def test_a_bad_flag_is_one_line_where_the_terminal_cannot_show_a_box(tmp_path):
     flags, words = BAD_FLAGS["an unknown algorithm"]
-    done = train("--output", tmp_path / "run", *flags, env=os.environ | {"PYTHONIOENCODING": encoding})
+    done = train("--output", tmp_path / "run", *flags, env=os.environ | {"PYTHONIOENCODING": "ascii"})
     check_refusal(done.returncode, done.stdout, done.stderr, words, tmp_path / "run")
 
 

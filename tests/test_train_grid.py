@@ -11,24 +11,16 @@ from pathlib import Path
 import pytest
 
 from cppo.runs.folder import RunFolder
+from tests.commands import TRAIN, run_here
 
-TRAIN = Path(__file__).parents[1] / "train.py"
 TINY = ["--env", "CartPole-v1", "--n-envs", "1", "--net-arch", "8", "--n-steps", "32", "--batch-size", "32"]
 PATIENCE = 120.0
 """Seconds to wait for what takes a few on a quiet machine."""
 
 
-def command(root: Path, *flags: object) -> list[str]:
-    return [sys.executable, str(TRAIN), "--output", str(root), *map(str, flags)]
-
-
-def train(root: Path, *flags: object) -> subprocess.CompletedProcess:
-    return subprocess.run(command(root, *flags), capture_output=True, text=True, timeout=PATIENCE)
-
-
 def start(root: Path, *flags: object) -> subprocess.Popen:
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command(root, *flags), stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    command, pipe = [sys.executable, str(TRAIN), "--output", str(root), *map(str, flags)], subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 def wait_until(condition) -> None:
@@ -48,24 +40,24 @@ def child_of(process: subprocess.Popen) -> int | None:
     return int(children[0]) if children else None
 
 
-def test_a_run_that_fails_is_reported_and_the_rest_is_finished(tmp_path):
+def test_a_run_that_fails_is_reported_and_the_rest_is_finished(tmp_path, monkeypatch, capsys):
     """Of two networks one has no hidden layer, in which there is nothing to replace."""
     (tmp_path / "grid.yaml").write_text(
         "env: CartPole-v1\nalgo: cppo\nseed: 0\nnet_arch: [[8], []]\n"
         "n_envs: 1\nn_steps: 32\nbatch_size: 32\ntotal_timesteps: 96\n"
     )
     root = tmp_path / "runs"
-    done = train(root, "--grid", tmp_path / "grid.yaml", "--jobs", 2)
-    assert done.returncode == 1
-    assert states(done.stdout) == {"cppo-seed0-net_arch=8": "finished", "cppo-seed0-net_arch=none": "failed"}
-    reason = next(line for line in done.stdout.splitlines() if " failed: " in line)
+    assert run_here(monkeypatch, TRAIN, "--output", root, "--grid", tmp_path / "grid.yaml", "--jobs", 2) == 1
+    out = capsys.readouterr().out
+    assert states(out) == {"cppo-seed0-net_arch=8": "finished", "cppo-seed0-net_arch=none": "failed"}
+    reason = next(line for line in out.splitlines() if " failed: " in line)
     assert "net_arch" in reason and "hidden layer" in reason
     good = RunFolder(root / "nature-CartPole-v1-cppo-seed0-net_arch=8")
     assert (good.state(), good.steps_done()) == ("finished", 96)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds child processes in /proc")
-def test_a_killed_run_is_reported_and_the_next_start_trains_it_alone(tmp_path):
+def test_a_killed_run_is_reported_and_the_next_start_trains_it_alone(tmp_path, monkeypatch, capsys):
     flags = ["--algo", "ppo", "--seed", "0:2", "--jobs", 1, "--total-timesteps", 96, *TINY]
     running = start(tmp_path, *flags)
     wait_until(lambda: child_of(running))
@@ -75,10 +67,11 @@ def test_a_killed_run_is_reported_and_the_next_start_trains_it_alone(tmp_path):
     assert "ppo-seed0 failed: killed by SIGKILL" in out and "what is missing is trained by the same command" in out
     finished = tmp_path / "nature-CartPole-v1-ppo-seed1"
     before = {path: path.stat().st_mtime_ns for path in finished.iterdir()}
-    done = train(tmp_path, *flags)
+    assert run_here(monkeypatch, TRAIN, "--output", tmp_path, *flags) == 0
     assert {path: path.stat().st_mtime_ns for path in finished.iterdir()} == before
-    assert done.returncode == 0 and set(states(done.stdout).values()) == {"finished"}
-    assert "seed0: " in done.stderr and "seed1: " not in done.stderr
+    out, err = capsys.readouterr()
+    assert set(states(out).values()) == {"finished"}
+    assert "seed0: " in err and "seed1: " not in err
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds child processes in /proc")

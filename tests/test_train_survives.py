@@ -22,23 +22,19 @@ from cppo.runs.folder import RunFolder
 from cppo.settings.settings import Settings
 from cppo.training.starting import prepare
 from cppo.training.training import train
+from tests.commands import EVALUATE, TRAIN, run_here
 
-ROOT = Path(__file__).parents[1]
 ENDLESS = ["--env", "CartPole-v1", "--algo", "ppo", "--net-arch", "8", "8", "--n-envs", "1", "--n-steps", "64"]
 ENDLESS += ["--batch-size", "64", "--n-epochs", "1", "--total-timesteps", "100000000", "--checkpoint-every", "64"]
 PATIENCE = 120.0
-
-
-def start(script: str, *flags) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / script), *map(str, flags)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
 def running(tmp_path):
     """A training with a checkpoint behind it."""
     folder = RunFolder(tmp_path / "run")
-    process = start("train.py", "--output", folder.path, *ENDLESS)
+    command = [sys.executable, TRAIN, "--output", folder.path, *ENDLESS]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + PATIENCE
     while not Checkpoints(folder.checkpoints).paths():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
@@ -48,8 +44,15 @@ def running(tmp_path):
     process.communicate()
 
 
-def test_sigterm_writes_a_checkpoint_and_says_how_to_go_on(running):
+def test_a_second_training_is_refused_and_sigterm_writes_a_checkpoint_and_says_how_to_go_on(
+    running, monkeypatch, capsys
+):
     process, folder = running
+    assert run_here(monkeypatch, TRAIN, "--resume", folder.path) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert f"{folder.path} is in use: process {process.pid} on " in err
+    assert process.poll() is None and folder.state() == "running"
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
@@ -69,19 +72,6 @@ def test_a_full_disk_stops_the_run_and_leaves_a_good_checkpoint(running):
     assert err.count("\n") == 1 and "can't be written: File too large; saved after" in err
     assert folder.state() == "failed"
     assert Checkpoints(folder.checkpoints).newest().steps >= before
-    again = start("train.py", "--resume", folder.path)
-    time.sleep(0.1)
-    again.send_signal(signal.SIGKILL)
-    again.communicate()
-
-
-def test_a_second_training_of_a_run_in_use_is_refused(running):
-    process, folder = running
-    second = start("train.py", "--resume", folder.path)
-    out, err = second.communicate(timeout=PATIENCE)
-    assert second.returncode == 2 and out == "" and err.count("\n") == 1
-    assert f"{folder.path} is in use: process {process.pid} on " in err
-    assert process.poll() is None and folder.state() == "running"
 
 
 class Trap:
@@ -132,14 +122,13 @@ def trapped(tmp_path):
     return folder, tmp_path / "sprung"
 
 
-def test_no_command_runs_code_from_a_run(trapped):
+def test_no_command_runs_code_from_a_run(trapped, monkeypatch, capsys):
     folder, sprung = trapped
-    for script, *flags in (("evaluate.py", folder.path, "--episodes", "1"), ("train.py", "--resume", folder.path)):
-        process = start(script, *flags)
-        _, err = process.communicate(timeout=PATIENCE)
+    for script, *flags in ((EVALUATE, folder.path, "--episodes", "1"), (TRAIN, "--resume", folder.path)):
+        code = run_here(monkeypatch, script, *flags)
         assert not sprung.exists(), (script, flags)
-        assert "Traceback" not in err, err
-        assert process.returncode == 2, err
+        err = capsys.readouterr().err
+        assert code == 2 and err.count("\n") == 1
         assert "holds something else than plain values and tensors" in err
     folder.state()
     folder.lock.owner()

@@ -155,7 +155,7 @@ def test_ctrl_c_while_importing_and_a_closed_pipe_end_a_command_without_a_word(t
         "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(7)\n"
     )
     interrupted = [start(command, PYTHONPATH=str(tmp_path)) for command in COMMANDS]
-    unread = start(COMMANDS[0])
+    unread = start(COMMANDS[3])
     assert [process.communicate(timeout=120)[1] for process in (*interrupted, unread)] == [""] * 6
     assert {process.returncode for process in interrupted} == {-signal.SIGINT}
     assert unread.returncode == 128 + signal.SIGPIPE
