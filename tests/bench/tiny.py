@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 
-def run_here(command: Sequence[str | Path]) -> tuple[float, float]:
+def run_here(command: Sequence[str | Path]) -> tuple[float, float, float]:
     """Run a command of Python in this process, which has imported most of what it needs; measure nothing."""
     option, *rest = map(str, command)
     sys.argv[1:] = rest[1:] if option == "-m" else rest
@@ -24,7 +24,7 @@ def run_here(command: Sequence[str | Path]) -> tuple[float, float]:
                 runpy.run_path(option, run_name="__main__")
     except SystemExit as end:
         assert not end.code
-    return 0.0, 0.0
+    return 0.0, 0.0, 0.0
 
 
 SIZES: dict[str, dict[str, Any]] = {

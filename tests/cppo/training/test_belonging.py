@@ -165,7 +165,6 @@ def test_versions_that_are_empty_and_extremes_are_no_obstacle(run):
         (("callbacks", "PlasticityCallback", "updates", "totals"), {}),
         (("session", "seconds"), "long"),
         (("session",), 5),
-        ((), [1]),
     ],
 )
 def test_values_of_other_types_are_refused(run, place, value):
