@@ -29,7 +29,7 @@ demo: $(INSTALLED)
 	@echo
 	@echo "PPO and continual PPO on ground whose friction was .8, then .3, then .8 again: so short a run shows that both"
 	@echo "learn to walk, and no loss of plasticity yet."
-	@echo "The film: videos/demo.mp4    The curves: runs/demo/report/curve.png    The runs: runs/demo"
+	@echo "The film: videos/demo.mp4    The curves: runs/demo/report/learning_curve.png    The runs: runs/demo"
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --quiet -m "not slow"
